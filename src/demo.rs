@@ -1,0 +1,3 @@
+//! The demo and the stand-in Marathon it runs on.
+
+pub mod marathon;

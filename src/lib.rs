@@ -1,0 +1,3 @@
+//! Causeway: an HAProxy bridge for Marathon.
+
+pub mod demo;
