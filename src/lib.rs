@@ -1,3 +1,6 @@
 //! Causeway: an HAProxy bridge for Marathon.
 
+pub mod config;
 pub mod demo;
+pub mod model;
+pub mod sources;

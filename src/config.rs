@@ -1,0 +1,206 @@
+//! Configuration: TOML, every key also by environment, defaults for all of it, and every mistake told at once.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+mod haproxy;
+mod load;
+mod marathon;
+mod serde_optional;
+
+pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
+pub use load::ConfigError;
+pub use marathon::{MarathonConfig, TokenScheme};
+
+/// The whole configuration, one struct a concern.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the apps come from.
+    pub marathon: MarathonConfig,
+    /// The HAProxy that is driven.
+    pub haproxy: HaproxyConfig,
+    /// The operator's own templates.
+    pub template: TemplateConfig,
+    /// How labels become services.
+    pub labels: LabelsConfig,
+    /// Where rules are kept.
+    pub rules: RulesConfig,
+    /// Certificates.
+    pub tls: TlsConfig,
+    /// When a source is not believed.
+    pub safety: SafetyConfig,
+    /// Causeway's own log.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Reads `file` (none: defaults) and the environment over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] holds everything that is wrong, not the first thing.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        load::load(file, std::env::vars())
+    }
+
+    /// Reads configuration text with an environment of its own, as [`Config::load`] does.
+    ///
+    /// # Errors
+    /// [`ConfigError`] holds everything that is wrong, not the first thing.
+    pub fn from_text(
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        load::from_text("causeway.toml", text, environment)
+    }
+
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = self.marathon.mistakes();
+        mistakes.extend(self.haproxy.mistakes(!self.tls.certificates.is_empty()));
+        mistakes.extend(self.template.mistakes());
+        mistakes.extend(self.safety.mistakes());
+        for certificate in self.tls.certificates.iter().filter(|path| !path.exists()) {
+            mistakes.push(format!("tls.certificates: {} does not exist", certificate.display()));
+        }
+        mistakes
+    }
+
+    /// The file that holds the rules: `rules.file`, or `rules.toml` beside the state.
+    #[must_use]
+    pub fn rules_file(&self) -> PathBuf {
+        self.rules.file.clone().unwrap_or_else(|| self.haproxy.state_dir.join("rules.toml"))
+    }
+}
+
+/// The operator's own templates; empty keys mean the built-in ones.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TemplateConfig {
+    /// A directory whose `head.cfg`, `service.cfg` and `map` replace the built-in ones of the same name.
+    #[serde(with = "serde_optional")]
+    pub dir: Option<PathBuf>,
+    /// One template for the whole configuration.
+    #[serde(with = "serde_optional")]
+    pub file: Option<PathBuf>,
+}
+
+impl TemplateConfig {
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if let Some(dir) = self.dir.as_ref().filter(|dir| !dir.is_dir()) {
+            mistakes.push(format!("template.dir: {} is not a directory", dir.display()));
+        }
+        if let Some(file) = self.file.as_ref().filter(|file| !file.is_file()) {
+            mistakes.push(format!("template.file: {} is not a file", file.display()));
+        }
+        if self.dir.is_some() && self.file.is_some() {
+            mistakes.push("template: set dir or file, not both".to_owned());
+        }
+        mistakes
+    }
+}
+
+/// How labels become services.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabelsConfig {
+    /// The groups that are served (`HAPROXY_GROUP`, `HAPROXY_{n}_GROUP`); empty: every app with a label or a rule; `*`: all.
+    pub groups: Vec<String>,
+    /// True: a service needs `HAPROXY_{n}_ENABLED = true`.
+    pub strict: bool,
+    /// True: each served app's service ports are listened on.
+    pub service_ports: bool,
+    /// True: an app without label or rule is served on its own id as a path, as Bamboo does.
+    pub default_rule: bool,
+}
+
+impl Default for LabelsConfig {
+    fn default() -> Self {
+        Self { groups: Vec::new(), strict: false, service_ports: true, default_rule: false }
+    }
+}
+
+/// Where rules are kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RulesConfig {
+    /// The kind of store.
+    pub store: RuleStoreKind,
+    /// The file of the file store; empty: `rules.toml` in `haproxy.state_dir`.
+    #[serde(with = "serde_optional")]
+    pub file: Option<PathBuf>,
+}
+
+/// The kinds of rule stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleStoreKind {
+    /// A local TOML file, watched.
+    #[default]
+    File,
+}
+
+/// Certificates.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM files (certificate, chain and key in one), or directories of them; the first is the default certificate.
+    pub certificates: Vec<PathBuf>,
+}
+
+/// When a source is not believed at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SafetyConfig {
+    /// A full read that takes away more than this share of all servers is held.
+    pub hold_share: f64,
+    /// A full read that takes away no more servers than this is applied, whatever its share.
+    pub hold_servers: usize,
+    /// How long a held read has to hold up before it is applied.
+    #[serde(with = "humantime_serde")]
+    pub hold_time: Duration,
+}
+
+impl Default for SafetyConfig {
+    fn default() -> Self {
+        Self { hold_share: 0.5, hold_servers: 10, hold_time: Duration::from_secs(60) }
+    }
+}
+
+impl SafetyConfig {
+    fn mistakes(&self) -> Vec<String> {
+        if (0.0..=1.0).contains(&self.hold_share) {
+            return Vec::new();
+        }
+        vec![format!("safety.hold_share: {} is not between 0 and 1", self.hold_share)]
+    }
+}
+
+/// Causeway's own log, on standard error.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// What is logged: a level, or `tracing` directives.
+    pub level: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,204 @@
+//! Reading the configuration: text and environment over the defaults, with every mistake collected.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::Config;
+
+const PREFIX: &str = "CAUSEWAY_";
+/// Set for the command line, not for the configuration.
+const NOT_KEYS: [&str; 1] = ["CAUSEWAY_CONFIG"];
+const PASSWORD: &str = "CAUSEWAY_MARATHON__PASSWORD";
+const TOKEN: &str = "CAUSEWAY_MARATHON__TOKEN";
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// One line a mistake: the place, what is wrong, what is expected.
+    pub mistakes: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has {} mistake(s):", self.mistakes.len())?;
+        for mistake in &self.mistakes {
+            write!(f, "\n  {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+pub(super) fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let Some(file) = file else { return from_text("", "", environment) };
+    let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
+        mistakes: vec![format!("{}: cannot be read: {error}", file.display())],
+    })?;
+    from_text(&file.display().to_string(), &text, environment)
+}
+
+pub(super) fn from_text(
+    name: &str,
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let defaults = Table::try_from(Config::default()).expect("the defaults are plain tables");
+    let mut overlay = Overlay { merged: defaults.clone(), defaults, mistakes: Vec::new() };
+    match text.parse::<Table>() {
+        Ok(table) => overlay.table(name, text, &table, &mut Vec::new()),
+        Err(error) => overlay.mistakes.push(syntax_mistake(name, text, &error)),
+    }
+    let mut secrets = Vec::new();
+    let mut variables: Vec<_> = environment.into_iter().filter(|(key, _)| key.starts_with(PREFIX)).collect();
+    variables.sort();
+    for (variable, value) in variables {
+        if variable == PASSWORD || variable == TOKEN {
+            secrets.push((variable, value));
+        } else if !NOT_KEYS.contains(&variable.as_str()) {
+            overlay.variable(&variable, &value);
+        }
+    }
+    let mut config = Config::deserialize(overlay.merged).expect("each key was tried on its own");
+    for (variable, value) in secrets {
+        let secret = Some(value.into());
+        if variable == PASSWORD { config.marathon.password = secret } else { config.marathon.token = secret }
+    }
+    overlay.mistakes.extend(config.mistakes());
+    if overlay.mistakes.is_empty() { Ok(config) } else { Err(ConfigError { mistakes: overlay.mistakes }) }
+}
+
+struct Overlay {
+    defaults: Table,
+    merged: Table,
+    mistakes: Vec<String>,
+}
+
+impl Overlay {
+    fn table(&mut self, name: &str, text: &str, table: &Table, path: &mut Vec<String>) {
+        for (key, value) in table {
+            path.push(key.clone());
+            let dotted = path.join(".");
+            let place = || format!("{name}:{}: {dotted}", line_of(text, path));
+            match (lookup(&self.defaults, path), value) {
+                (None, _) => {
+                    let nearest = self.nearest(&dotted);
+                    self.mistakes.push(format!("{}: unknown key{nearest}", place()));
+                }
+                (Some(Value::Table(_)), Value::Table(inner)) => self.table(name, text, inner, path),
+                (Some(_), value) => {
+                    if let Err(error) = self.set(path, value.clone()) {
+                        self.mistakes.push(format!("{}: {error}", place()));
+                    }
+                }
+            }
+            path.pop();
+        }
+    }
+
+    fn variable(&mut self, variable: &str, value: &str) {
+        let path: Vec<String> =
+            variable[PREFIX.len()..].to_lowercase().split("__").map(str::to_owned).collect();
+        let result = match lookup(&self.defaults, &path) {
+            None | Some(Value::Table(_)) => Err(format!("unknown key{}", self.nearest(&path.join(".")))),
+            Some(default) => parse_like(default, value).and_then(|value| self.set(&path, value)),
+        };
+        if let Err(error) = result {
+            self.mistakes.push(format!("environment {variable}: {error}"));
+        }
+    }
+
+    /// Sets one key, having tried it alone over the defaults, so that a mistake is told for its own key.
+    fn set(&mut self, path: &[String], value: Value) -> Result<(), String> {
+        let mut trial = self.defaults.clone();
+        *lookup_mut(&mut trial, path).ok_or("unknown key")? = value.clone();
+        Config::deserialize(trial).map_err(|error| error.message().trim().replace('\n', "; "))?;
+        *lookup_mut(&mut self.merged, path).ok_or("unknown key")? = value;
+        Ok(())
+    }
+
+    fn nearest(&self, dotted: &str) -> String {
+        let mut keys = Vec::new();
+        collect_keys(&self.defaults, "", &mut keys);
+        let leaf = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+        let score = |key: &String| {
+            strsim::jaro_winkler(key, dotted).max(0.98 * strsim::jaro_winkler(&leaf(key), &leaf(dotted)))
+        };
+        let best = keys.iter().map(|key| (score(key), key)).max_by(|a, b| a.0.total_cmp(&b.0));
+        match best {
+            Some((score, key)) if score > 0.8 => format!("; the nearest known key is {key}"),
+            _ => String::new(),
+        }
+    }
+}
+
+fn lookup<'a>(table: &'a Table, path: &[String]) -> Option<&'a Value> {
+    let (last, parents) = path.split_last()?;
+    let parent = parents.iter().try_fold(table, |table, key| table.get(key)?.as_table())?;
+    parent.get(last)
+}
+
+fn lookup_mut<'a>(table: &'a mut Table, path: &[String]) -> Option<&'a mut Value> {
+    let (last, parents) = path.split_last()?;
+    let parent = parents.iter().try_fold(table, |table, key| table.get_mut(key)?.as_table_mut())?;
+    parent.get_mut(last)
+}
+
+fn collect_keys(table: &Table, prefix: &str, keys: &mut Vec<String>) {
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => collect_keys(inner, &format!("{prefix}{key}."), keys),
+            _ => keys.push(format!("{prefix}{key}")),
+        }
+    }
+}
+
+/// Reads an environment variable as the type that the key's default has; a list is separated by commas.
+fn parse_like(default: &Value, text: &str) -> Result<Value, String> {
+    match default {
+        Value::Integer(_) => {
+            text.parse().map(Value::Integer).map_err(|_| format!("{text:?} is not a whole number"))
+        }
+        Value::Float(_) => text.parse().map(Value::Float).map_err(|_| format!("{text:?} is not a number")),
+        Value::Boolean(_) => {
+            text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is not true or false"))
+        }
+        Value::Array(_) => Ok(Value::Array(
+            text.split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| Value::String(item.into()))
+                .collect(),
+        )),
+        _ => Ok(Value::String(text.to_owned())),
+    }
+}
+
+fn syntax_mistake(name: &str, text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+    format!("{name}:{line}: not TOML: {}", error.message().trim().replace('\n', "; "))
+}
+
+/// The line a key stands on; the text has been parsed before, so it is found.
+fn line_of(text: &str, path: &[String]) -> usize {
+    let Ok(document) = toml::de::DeTable::parse(text) else { return 1 };
+    let mut table = document.get_ref();
+    let mut start = 0;
+    for key in path {
+        let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref() == key.as_str()) else {
+            break;
+        };
+        start = name.span().start;
+        match value.get_ref() {
+            toml::de::DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    1 + text[..start].matches('\n').count()
+}

@@ -1,0 +1,1 @@
+//! The rule store as a source.
