@@ -1,0 +1,261 @@
+//! Generations on disk: `gen-N/` with everything HAProxy reads, made current by renaming one symlink.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::HaproxyError;
+use crate::render::files::CONFIG;
+use crate::render::{DIR_MARK, Files};
+
+/// Lines that the writer puts before the rendered text: `show info` then says which generation is loaded.
+pub(crate) const PREFIX_LINES: usize = 3;
+/// Texts that are kept for people, beside the current one and the last good one.
+const KEPT: usize = 5;
+const GOOD: &str = "good";
+
+/// One generation on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// Its number.
+    pub number: u64,
+    /// Its directory.
+    pub dir: PathBuf,
+}
+
+impl Generation {
+    /// The name, as `show info` says it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("gen-{}", self.number)
+    }
+}
+
+/// The number in a generation's name.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    name.strip_prefix("gen-")?.parse().ok()
+}
+
+/// The directory that holds them.
+#[derive(Clone, Debug)]
+pub struct Generations {
+    root: PathBuf,
+}
+
+impl Generations {
+    /// Opens the directory, and makes it where it is missing, for nobody but us.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(root: &Path) -> Result<Self, HaproxyError> {
+        make_private_dir(root)?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// The symlink that HAProxy is started with.
+    #[must_use]
+    pub fn current_link(&self) -> PathBuf {
+        self.root.join("current")
+    }
+
+    /// The generation with this number.
+    #[must_use]
+    pub fn generation(&self, number: u64) -> Generation {
+        Generation { number, dir: self.root.join(format!("gen-{number}")) }
+    }
+
+    /// The current one.
+    #[must_use]
+    pub fn current(&self) -> Option<Generation> {
+        let target = fs::read_link(self.current_link()).ok()?;
+        Some(self.generation(number_of(target.to_str()?)?))
+    }
+
+    /// The newest one that a worker was seen to run.
+    #[must_use]
+    pub fn last_good(&self) -> Option<Generation> {
+        self.numbers().into_iter().rev().map(|number| self.generation(number)).find(|each| each.dir.join(GOOD).exists())
+    }
+
+    /// Writes a new generation, fsynced, without making it current.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, files: &Files) -> Result<Generation, HaproxyError> {
+        let generation = self.generation(self.numbers().last().copied().unwrap_or(0) + 1);
+        make_private_dir(&generation.dir)?;
+        let mut dirs = std::collections::BTreeSet::from([generation.dir.clone()]);
+        for (name, bytes) in &files.0 {
+            let path = generation.dir.join(name);
+            if let Some(parent) = path.parent() {
+                make_private_dir(parent)?;
+                dirs.insert(parent.to_owned());
+            }
+            let bytes = if name == CONFIG { on_disk(&generation, files.config()).into() } else { bytes.clone() };
+            write_synced(&path, &bytes)?;
+        }
+        for dir in &dirs {
+            sync_dir(dir)?;
+        }
+        sync_dir(&self.root)?;
+        Ok(generation)
+    }
+
+    /// Reads a generation back, as it was rendered; `None` where it is not whole.
+    #[must_use]
+    pub fn read(&self, generation: &Generation) -> Option<Files> {
+        let mut files = BTreeMap::new();
+        read_into(&generation.dir, &generation.dir, &mut files).ok()?;
+        files.remove(GOOD);
+        let config = String::from_utf8(files.remove(CONFIG)?).ok()?;
+        files.insert(CONFIG.to_owned(), rendered(generation, &config)?.into_bytes());
+        Some(Files(files))
+    }
+
+    /// Makes a generation the current one, by one rename.
+    ///
+    /// # Errors
+    /// The link cannot be made or renamed.
+    pub fn make_current(&self, generation: &Generation) -> Result<(), HaproxyError> {
+        let next = self.root.join("current.next");
+        let _absent = fs::remove_file(&next);
+        symlink(generation.name(), &next).map_err(HaproxyError::file(&next))?;
+        fs::rename(&next, self.current_link()).map_err(HaproxyError::file(&self.current_link()))?;
+        sync_dir(&self.root)
+    }
+
+    /// Notes that a worker runs this generation, and removes what nobody needs any more.
+    ///
+    /// # Errors
+    /// The note cannot be written.
+    pub fn mark_good(&self, generation: &Generation) -> Result<(), HaproxyError> {
+        write_synced(&generation.dir.join(GOOD), b"")?;
+        let current = self.current().map(|each| each.number);
+        let numbers = self.numbers();
+        let spared = |number: &u64| Some(*number) == current || *number == generation.number;
+        for number in numbers.iter().rev().skip(KEPT).filter(|number| !spared(number)) {
+            let _best_effort = fs::remove_dir_all(self.generation(*number).dir);
+        }
+        Ok(())
+    }
+
+    /// Removes a generation that was never applied.
+    pub fn discard(&self, generation: &Generation) {
+        let _best_effort = fs::remove_dir_all(&generation.dir);
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let mut numbers: Vec<u64> = entries.filter_map(|entry| number_of(entry.file_name().to_str()?)).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+fn prefix(generation: &Generation) -> String {
+    format!("global\n    description {}\n\n", generation.name())
+}
+
+fn on_disk(generation: &Generation, config: &str) -> String {
+    let dir = format!("{}/", generation.dir.display());
+    format!("{}{}", prefix(generation), config.replace(DIR_MARK, &dir))
+}
+
+fn rendered(generation: &Generation, config: &str) -> Option<String> {
+    let dir = format!("{}/", generation.dir.display());
+    Some(config.strip_prefix(&prefix(generation))?.replace(&dir, DIR_MARK))
+}
+
+fn read_into(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read_into(root, &path, files)?;
+        } else if let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str) {
+            files.insert(name.to_owned(), fs::read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory that only we can enter, with its parents.
+pub(crate) fn make_private_dir(dir: &Path) -> Result<(), HaproxyError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(HaproxyError::file(dir))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), HaproxyError> {
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(HaproxyError::file(path))
+}
+
+fn sync_dir(dir: &Path) -> Result<(), HaproxyError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(HaproxyError::file(dir))
+}
+
+/// Replaces a file whole: a reader sees the old text or the new one, also after a crash.
+///
+/// # Errors
+/// The file cannot be written or renamed.
+pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), HaproxyError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let replace = || {
+        let mut file = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    replace().map_err(HaproxyError::file(path))?;
+    sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(config: &str) -> Files {
+        Files(BTreeMap::from([
+            (CONFIG.to_owned(), config.as_bytes().to_vec()),
+            ("maps/hosts.map".to_owned(), b"a h_a_0\n".to_vec()),
+        ]))
+    }
+
+    #[test]
+    fn a_generation_reads_back_as_it_was_rendered() {
+        let dir = tempfile::tempdir().unwrap();
+        let generations = Generations::open(&dir.path().join("state")).unwrap();
+        let files = files("frontend f\n    use @generation@/maps/hosts.map\n");
+        let first = generations.write(&files).unwrap();
+        assert_eq!(generations.read(&first), Some(files.clone()));
+        let on_disk = fs::read_to_string(first.dir.join(CONFIG)).unwrap();
+        assert!(on_disk.starts_with("global\n    description gen-1\n"), "{on_disk}");
+        assert!(on_disk.contains(&format!("{}/maps/hosts.map", first.dir.display())));
+        assert_eq!(generations.write(&files).unwrap().number, 2);
+    }
+
+    #[test]
+    fn the_current_one_and_the_last_five_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let generations = Generations::open(dir.path()).unwrap();
+        let oldest = generations.write(&files("a")).unwrap();
+        generations.make_current(&oldest).unwrap();
+        for _ in 0..9 {
+            let next = generations.write(&files("a")).unwrap();
+            generations.mark_good(&next).unwrap();
+        }
+        assert_eq!(generations.numbers(), [1, 6, 7, 8, 9, 10]);
+        assert_eq!(generations.current(), Some(oldest));
+        assert_eq!(generations.last_good().map(|each| each.number), Some(10));
+    }
+}

@@ -1,0 +1,277 @@
+//! The HAProxy that Causeway runs: master-worker, in a session of its own so that it outlives us, reloaded through the
+//! master's socket, adopted again on the next start.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Group, Pid, Uid, User, geteuid};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use super::generations::make_private_dir;
+use super::runtime::{Info, Processes, command};
+use super::{Applied, Generation, Generations, HaproxyError, check, log_lines};
+use crate::config::HaproxyConfig;
+use crate::render::Files;
+
+/// How long one command on a socket may take; HAProxy answers in microseconds unless it is being replaced.
+const COMMAND: Duration = Duration::from_secs(2);
+/// How often a start or a reload is looked at until the new worker answers.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A HAProxy that is ours to run.
+#[derive(Debug)]
+pub struct Managed {
+    config: HaproxyConfig,
+    generations: Generations,
+    /// The master, where this process started it.
+    child: Option<Child>,
+    output: PathBuf,
+}
+
+/// Where HAProxy goes when it is started as root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jail {
+    /// The directory it is locked into.
+    pub chroot: PathBuf,
+    user: Uid,
+    group: Gid,
+}
+
+impl Jail {
+    /// The jail for this configuration; `None` where we are not root, and so is not HAProxy.
+    ///
+    /// # Errors
+    /// The configured user or group does not exist.
+    pub fn of(config: &HaproxyConfig) -> Result<Option<Self>, HaproxyError> {
+        if !geteuid().is_root() {
+            return Ok(None);
+        }
+        let missing = |what: &str, name: &str| HaproxyError::File {
+            path: format!("haproxy.{what} = {name:?}"),
+            source: std::io::Error::new(std::io::ErrorKind::NotFound, format!("there is no such {what}")),
+        };
+        let user = User::from_name(&config.user).ok().flatten().ok_or_else(|| missing("user", &config.user))?;
+        let group = Group::from_name(&config.group).ok().flatten().ok_or_else(|| missing("group", &config.group))?;
+        Ok(Some(Self { chroot: config.state_dir.join("chroot"), user: user.uid, group: group.gid }))
+    }
+}
+
+/// The name of the log socket in the directory that HAProxy can reach.
+const LOG_SOCKET: &str = "log.sock";
+
+/// Where HAProxy finds the log socket, from inside its jail if it has one.
+#[must_use]
+pub fn log_socket(config: &HaproxyConfig, jail: Option<&Jail>) -> PathBuf {
+    match jail {
+        Some(_) => Path::new("/").join(LOG_SOCKET),
+        None => config.socket.with_file_name(LOG_SOCKET),
+    }
+}
+
+impl Managed {
+    /// Makes the directories and the log socket; starts nothing yet.
+    ///
+    /// # Errors
+    /// A directory or the socket cannot be made.
+    pub fn open(config: &HaproxyConfig, jail: Option<&Jail>) -> Result<Self, HaproxyError> {
+        let generations = Generations::open(&config.state_dir)?;
+        for socket in [&config.socket, &config.master_socket] {
+            if let Some(dir) = socket.parent() {
+                make_private_dir(dir)?;
+            }
+        }
+        match jail {
+            Some(jail) => {
+                make_private_dir(&jail.chroot)?;
+                let open_to_enter = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+                std::fs::set_permissions(&jail.chroot, open_to_enter).map_err(HaproxyError::file(&jail.chroot))?;
+                log_lines::receive(&jail.chroot.join(LOG_SOCKET), Some((jail.user, jail.group)))?;
+            }
+            None => log_lines::receive(&log_socket(config, None), None)?,
+        }
+        let output = config.state_dir.join("haproxy.out");
+        Ok(Self { config: config.clone(), generations, child: None, output })
+    }
+
+    /// The generations on disk.
+    #[must_use]
+    pub fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    pub(super) async fn observe(&mut self) -> Option<(u64, Files)> {
+        let number = self.info().await?.generation?;
+        let files = self.generations.read(&self.generations.generation(number))?;
+        Some((number, files))
+    }
+
+    /// What the worker says of itself; `None` where none answers.
+    pub async fn info(&self) -> Option<Info> {
+        Info::parse(&command(&self.config.socket, "show info", COMMAND).await.ok()?)
+    }
+
+    /// What the master says of its processes; `None` where none answers.
+    pub async fn processes(&self) -> Option<Processes> {
+        Processes::parse(&command(&self.config.master_socket, "show proc", COMMAND).await.ok()?)
+    }
+
+    pub(super) async fn is_alive(&mut self) -> bool {
+        if let Some(child) = &mut self.child
+            && let Ok(Some(status)) = child.try_wait()
+        {
+            tracing::error!(haproxy.status = %status, "HAProxy has ended; it is started again");
+            self.child = None;
+        }
+        self.processes().await.is_some()
+    }
+
+    pub(super) async fn check(&self, generation: &Generation) -> Result<(), HaproxyError> {
+        check::check(&self.config.binary, &generation.dir, self.config.check_timeout).await
+    }
+
+    pub(super) async fn apply(&mut self, generation: &Generation) -> Result<Applied, HaproxyError> {
+        let before = self.generations.current();
+        self.generations.make_current(generation)?;
+        let running = self.processes().await;
+        let begun = Instant::now();
+        let result = match &running {
+            Some(processes) => self.reload(generation, processes).await,
+            None => self.start(generation).await,
+        };
+        match result {
+            Ok(()) => {
+                self.generations.mark_good(generation)?;
+                let took = begun.elapsed();
+                Ok(if running.is_some() { Applied::Reloaded { took } } else { Applied::Started { took } })
+            }
+            Err(error) => {
+                // A crash now would start the bad one: what was current is current again at once.
+                if let Some(before) = before {
+                    self.generations.make_current(&before)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the current generation, whatever it is: what serves after a reboot while every source is away.
+    ///
+    /// # Errors
+    /// HAProxy does not start with it.
+    pub async fn start_current(&mut self) -> Result<Option<Generation>, HaproxyError> {
+        let generations = self.generations.clone();
+        let candidates = [generations.current(), generations.last_good()];
+        let mut failure = Ok(None);
+        for generation in candidates.into_iter().flatten().filter(|each| generations.read(each).is_some()) {
+            generations.make_current(&generation)?;
+            match self.start(&generation).await {
+                Ok(()) => return Ok(Some(generation)),
+                Err(error) => failure = Err(error),
+            }
+        }
+        failure
+    }
+
+    async fn start(&mut self, generation: &Generation) -> Result<(), HaproxyError> {
+        let failed = |words: String| HaproxyError::Start { generation: generation.name(), words };
+        let mut child = self.spawn()?;
+        let deadline = Instant::now() + self.config.reload_timeout;
+        loop {
+            if self.loaded(generation, None).await {
+                self.child = Some(child);
+                return Ok(());
+            }
+            if let Ok(Some(status)) = child.try_wait() {
+                let words = check::explain(&self.read_output());
+                return Err(failed(format!("{words} ({status})")));
+            }
+            if Instant::now() > deadline {
+                let _gone = child.start_kill();
+                let words = check::explain(&self.read_output());
+                return Err(failed(format!("no worker answered within {:?}: {words}", self.config.reload_timeout)));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Starts the master in a session of its own (`setsid` becomes HAProxy, so that the process id is the master's).
+    /// Its output goes to a file, since it outlives us.
+    fn spawn(&self) -> Result<Child, HaproxyError> {
+        let mut options = OpenOptions::new();
+        let file = options.create(true).append(true).mode(0o600).open(&self.output);
+        let file = file.and_then(|file| file.set_len(0).map(|()| file)).map_err(HaproxyError::file(&self.output))?;
+        let again = file.try_clone().map_err(HaproxyError::file(&self.output))?;
+        let mut program: Command = check::bare(Path::new("setsid"));
+        program
+            .arg(&self.config.binary)
+            .arg("-W")
+            .arg("-S")
+            .arg(format!("{},mode,600", self.config.master_socket.display()))
+            .arg("-C")
+            .arg(self.generations.current_link())
+            .args(["-f", crate::render::files::CONFIG])
+            .stdout(Stdio::from(file))
+            .stderr(Stdio::from(again));
+        let name = self.config.binary.display().to_string();
+        program.spawn().map_err(|source| HaproxyError::Spawn { program: name, source })
+    }
+
+    /// Asks the master to reload, and proves the new worker by its process and the generation it has loaded. The answer to
+    /// `reload` proves nothing: 2.6 gives none.
+    async fn reload(&self, generation: &Generation, before: &Processes) -> Result<(), HaproxyError> {
+        let failed = |words: String| HaproxyError::Reload { generation: generation.name(), words };
+        let _fresh_words = std::fs::File::options().write(true).open(&self.output).and_then(|file| file.set_len(0));
+        let old_worker = self.info().await.map(|info| info.pid);
+        let _no_answer = command(&self.config.master_socket, "reload", COMMAND).await;
+        let deadline = Instant::now() + self.config.reload_timeout;
+        loop {
+            if self.loaded(generation, old_worker).await {
+                return Ok(());
+            }
+            // While the master executes itself anew, nobody answers.
+            if let Some(now) = self.processes().await
+                && now.failed_reloads > before.failed_reloads
+            {
+                return Err(failed(check::explain(&self.read_output())));
+            }
+            if Instant::now() > deadline {
+                return Err(failed(format!(
+                    "no new worker answered within {:?}: {}",
+                    self.config.reload_timeout,
+                    check::explain(&self.read_output())
+                )));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn loaded(&self, generation: &Generation, old_worker: Option<i32>) -> bool {
+        self.info().await.is_some_and(|info| {
+            info.generation == Some(generation.number) && Some(info.pid) != old_worker && !info.stopping
+        })
+    }
+
+    fn read_output(&self) -> String {
+        std::fs::read(&self.output).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Stops HAProxy, workers of before too.
+    pub async fn stop(&mut self) {
+        if let Some(processes) = self.processes().await {
+            let _gone = kill(Pid::from_raw(processes.master), Signal::SIGTERM);
+        }
+        if let Some(child) = &mut self.child
+            && tokio::time::timeout(Duration::from_secs(5), child.wait()).await.is_err()
+        {
+            let _gone = child.start_kill();
+        }
+        for path in [&self.config.socket, &self.config.master_socket, &log_socket(&self.config, None)] {
+            let _gone = std::fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The map files that lead requests to backends.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::model::RouteMatch;
+
+/// Which map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MapName {
+    /// App ids, for the app-id frontend.
+    Apps,
+    /// Exact hosts.
+    Hosts,
+    /// Paths below a host (`host/path/`), below a wildcard (`*.parent/path/`) or below any host (`/path/`).
+    Paths,
+    /// Service ports of the range that is bound ahead.
+    Ports,
+    /// Parents of wildcard hosts.
+    Wildcards,
+}
+
+impl MapName {
+    /// Every map, in the order of their names. Each is written even when it is empty: HAProxy needs the file.
+    pub const ALL: [Self; 5] = [Self::Apps, Self::Hosts, Self::Paths, Self::Ports, Self::Wildcards];
+
+    /// The file inside a generation.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Apps => "maps/apps.map",
+            Self::Hosts => "maps/hosts.map",
+            Self::Paths => "maps/paths.map",
+            Self::Ports => "maps/ports.map",
+            Self::Wildcards => "maps/wildcards.map",
+        }
+    }
+}
+
+/// The entries of every map.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Maps(BTreeMap<MapName, BTreeMap<String, String>>);
+
+impl Maps {
+    /// Adds an entry, or replaces it.
+    pub fn insert(&mut self, map: MapName, key: String, backend: String) {
+        self.0.entry(map).or_default().insert(key, backend);
+    }
+
+    /// Takes an entry out if it leads to `backend`; another's entry stays.
+    pub fn remove(&mut self, map: MapName, key: &str, backend: &str) {
+        if let Some(entries) = self.0.get_mut(&map)
+            && entries.get(key).is_some_and(|value| value == backend)
+        {
+            entries.remove(key);
+        }
+    }
+
+    /// The entries of one map, by key.
+    pub fn entries(&self, map: MapName) -> impl Iterator<Item = (&str, &str)> {
+        self.0.get(&map).into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// The map and the key of a route; a criterion in words has none.
+#[must_use]
+pub fn entry_of(route: &RouteMatch) -> Option<(MapName, String)> {
+    let RouteMatch::HostPath { host, path } = route else { return None };
+    Some(match (host.as_deref(), path.as_str()) {
+        (None, path) => (MapName::Paths, format!("{path}/")),
+        (Some(host), "") => match host.strip_prefix("*.") {
+            Some(parent) => (MapName::Wildcards, parent.to_owned()),
+            None => (MapName::Hosts, host.to_owned()),
+        },
+        (Some(host), path) => (MapName::Paths, format!("{host}{path}/")),
+    })
+}

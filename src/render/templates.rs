@@ -1,0 +1,245 @@
+//! The Tera templates: strict, escaped, byte-stable.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde::Serialize;
+use tera::{Context, Kwargs, State, Tera};
+
+use super::maps::{MapName, Maps};
+use super::{SERVERS_MARK, Shape};
+use crate::config::TemplateConfig;
+use crate::model::Service;
+
+const HEAD: &str = "head.cfg";
+const ROUTES: &str = "routes.cfg";
+const SERVICE: &str = "service.cfg";
+const MAP: &str = "map";
+
+const BUILT_IN: [(&str, &str); 4] = [
+    (HEAD, include_str!("../../templates/head.cfg")),
+    (ROUTES, include_str!("../../templates/routes.cfg")),
+    (SERVICE, include_str!("../../templates/service.cfg")),
+    (MAP, include_str!("../../templates/map")),
+];
+
+/// A template that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// It cannot be read from disk.
+    #[error("template {path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not a template, or uses something that does not exist.
+    #[error("{}", one_line(.0))]
+    Template(#[from] tera::Error),
+}
+
+/// Tera's report shows the line with a mark under it; kept whole, since the place is what a person needs.
+fn one_line(error: &tera::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text.push_str("; ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+/// What the head is rendered from.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct HeadContext {
+    /// The runtime socket.
+    pub socket: String,
+    /// Where HAProxy sends its log lines; empty: nowhere.
+    pub log_socket: String,
+    /// The chroot; empty where HAProxy is not started as root.
+    pub chroot: String,
+    /// The user below the chroot.
+    pub user: String,
+    /// The group below the chroot.
+    pub group: String,
+    /// Threads; 0: HAProxy decides.
+    pub threads: u32,
+    /// The most connections; 0: HAProxy decides.
+    pub maxconn: u32,
+    /// Seconds an old worker may go on.
+    pub hard_stop_after: u64,
+    /// How many reloads an old worker may outlive.
+    pub max_old_workers: u32,
+    /// Milliseconds, by the name of HAProxy's timeout.
+    pub timeouts: BTreeMap<&'static str, u128>,
+    /// The address of the HTTP frontend.
+    pub bind_http: String,
+    /// The address of the HTTPS frontend.
+    pub bind_https: String,
+    /// The address of the app-id frontend; empty: none.
+    pub bind_app_id: String,
+    /// The address of the statistics; empty: none.
+    pub bind_stats: String,
+    /// Addresses with the ranges of service ports.
+    pub service_port_binds: Vec<String>,
+    /// True where there are certificates.
+    pub certificates: bool,
+    /// What stands before the path of a map or a page: nothing, or the mark of the generation.
+    pub dir: &'static str,
+}
+
+/// A route by a criterion in words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct AclRoute {
+    /// Whose it is.
+    pub app: String,
+    /// The name of the ACL.
+    pub name: String,
+    /// The backend it leads to.
+    pub backend: String,
+    /// The criterion.
+    pub acl: String,
+}
+
+#[derive(Serialize)]
+struct MapEntry<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+/// The templates, parsed.
+#[derive(Debug)]
+pub struct Templates {
+    tera: Tera,
+    /// The name of the single-file template, if the operator has one.
+    whole: Option<String>,
+}
+
+impl Templates {
+    /// Loads the built-in templates and the operator's over them.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no template.
+    pub fn load(config: &TemplateConfig) -> Result<Self, TemplateError> {
+        let read = |path: &std::path::Path| {
+            std::fs::read_to_string(path).map_err(|source| TemplateError::Read { path: path.display().to_string(), source })
+        };
+        let mut texts: BTreeMap<String, String> =
+            BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        if let Some(dir) = &config.dir {
+            for name in BUILT_IN.map(|(name, _)| name) {
+                let path = dir.join(name);
+                if path.exists() {
+                    texts.insert(name.to_owned(), read(&path)?);
+                }
+            }
+        }
+        let whole = config.file.as_ref().map(|path| path.display().to_string());
+        if let Some(path) = &config.file {
+            texts.insert(path.display().to_string(), read(path)?);
+        }
+        let mut tera = Tera::new();
+        tera.set_escape_fn(escape);
+        tera.register_function("servers", Servers);
+        let suffixes: Vec<String> = texts.keys().cloned().collect();
+        tera.autoescape_on(suffixes);
+        tera.add_raw_templates(texts)?;
+        Ok(Self { tera, whole })
+    }
+
+    /// Checks that everything the templates name exists, by rendering an example.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn prove(&self, head: &HeadContext, example: &Service) -> Result<(), TemplateError> {
+        self.head(head, &[], &[example])?;
+        self.service(example, Some("*:1"))?;
+        self.map(&Maps::default(), MapName::Hosts)?;
+        Ok(())
+    }
+
+    /// True where one template makes the whole text.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole.is_some()
+    }
+
+    /// The head; with a single-file template the whole text, from all services.
+    ///
+    /// # Errors
+    /// An undefined name, with template and line; a value with a control character.
+    pub fn head(
+        &self,
+        head: &HeadContext,
+        acl_routes: &[AclRoute],
+        services: &[&Service],
+    ) -> Result<Shape, TemplateError> {
+        let mut context = Context::from_serialize(head)?;
+        context.insert("acl_routes", acl_routes);
+        if self.whole.is_some() {
+            context.insert("services", services);
+        }
+        let name = self.whole.as_deref().unwrap_or(HEAD);
+        let mut text = self.tera.render(name, &context)?;
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Ok(text.into())
+    }
+
+    /// The text of one service, with a mark where its servers go.
+    ///
+    /// # Errors
+    /// An undefined name, with template and line; a value with a control character.
+    pub fn service(&self, service: &Service, own_bind: Option<&str>) -> Result<Shape, TemplateError> {
+        let mut context = Context::new();
+        context.insert("service", service);
+        context.insert("own_bind", own_bind.unwrap_or_default());
+        Ok(self.tera.render(SERVICE, &context)?.into())
+    }
+
+    /// The text of one map.
+    ///
+    /// # Errors
+    /// An undefined name, with template and line; a value with a control character.
+    pub fn map(&self, maps: &Maps, map: MapName) -> Result<String, TemplateError> {
+        let entries: Vec<MapEntry<'_>> = maps.entries(map).map(|(key, value)| MapEntry { key, value }).collect();
+        let mut context = Context::new();
+        context.insert("map", &map);
+        context.insert("entries", &entries);
+        Ok(self.tera.render(MAP, &context)?)
+    }
+}
+
+/// `servers(service=service)`: the server lines, which change most, are filled in behind the template.
+struct Servers;
+
+impl tera::Function<tera::TeraResult<String>> for Servers {
+    fn call(&self, arguments: Kwargs, _state: &State) -> tera::TeraResult<String> {
+        let service: tera::Value = arguments.must_get("service")?;
+        let name = service.get_from_path("backend.name").and_then(tera::Value::as_str).map(str::to_owned);
+        let name = name.ok_or_else(|| tera::Error::message("servers() wants service=… of a service"))?;
+        Ok(format!("{SERVERS_MARK}{name}{SERVERS_MARK}"))
+    }
+
+    fn is_safe(&self) -> bool {
+        true
+    }
+}
+
+/// Escapes a value as a word of HAProxy's configuration (section 2.2 of its manual). A control character would end the
+/// line and start a directive of its own: it is refused.
+fn escape(value: &str, out: &mut dyn Write) -> io::Result<()> {
+    for byte in value.as_bytes() {
+        match byte {
+            0..=0x1f | 0x7f => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a value holds a control character"));
+            }
+            b' ' | b'#' | b'\\' | b'"' | b'\'' => out.write_all(&[b'\\', *byte])?,
+            _ => out.write_all(&[*byte])?,
+        }
+    }
+    Ok(())
+}

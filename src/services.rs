@@ -1,0 +1,257 @@
+//! Pure: an app, its rule and its labels become services, or problems. Every dialect ends in the same [`Service`].
+
+use crate::config::LabelsConfig;
+use crate::model::{
+    App, AppPort, Backend, HealthProtocol, Mode, Problem, ProblemKind, Route, RouteMatch, Rule, Server, Service,
+    ServiceId,
+};
+
+pub mod claims;
+mod criterion;
+mod labels;
+
+use labels::{AppLabels, PortLabels};
+
+/// What an app comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppServices {
+    /// Its services, before claims are settled.
+    pub services: Vec<Service>,
+    /// What is wrong with its labels and its rule.
+    pub problems: Vec<Problem>,
+}
+
+/// Builds the services of one app. `watched` lets HAProxy itself check the servers, whatever the labels say: the
+/// scheduler's word on them is in doubt.
+#[must_use]
+pub fn of(app: &App, rule: Option<&Rule>, config: &LabelsConfig, watched: bool) -> AppServices {
+    let mut problems = Vec::new();
+    let labels = AppLabels::parse(app, &mut problems);
+    let tcp_port = bamboo_tcp_port(app, &mut problems);
+    let selected = labels.any || tcp_port.is_some() || rule.is_some() || config.groups.iter().any(|group| group == "*");
+    let default_rule = !selected && config.default_rule;
+    if !selected && !default_rule {
+        return AppServices::default();
+    }
+    let builder = Builder { app, config, rule, default_rule, watched };
+    let mut services = Vec::new();
+    for (index, port) in app.ports.iter().enumerate() {
+        let port_labels = labels.port(index);
+        if builder.serves(&labels, port_labels) && builder.can_carry(index, port, port_labels, &mut problems) {
+            services.push(builder.service(index, port, port_labels, &mut problems));
+        }
+    }
+    if let Some(port) = tcp_port.filter(|_| builder.in_groups(&labels, &PortLabels::default())) {
+        services.push(builder.bamboo_tcp(port));
+    }
+    if let Some(rule) = rule {
+        rule_problems(app, rule, &services, &mut problems);
+    }
+    labels.check_indexes(app, &mut problems);
+    if let Some(service) = services.iter_mut().find(|service| service.backend.mode == Mode::Http) {
+        service.app_id_route = true;
+    }
+    no_server_problem(app, &services, &mut problems);
+    AppServices { services, problems }
+}
+
+struct Builder<'a> {
+    app: &'a App,
+    config: &'a LabelsConfig,
+    rule: Option<&'a Rule>,
+    default_rule: bool,
+    watched: bool,
+}
+
+impl Builder<'_> {
+    fn serves(&self, labels: &AppLabels, port: &PortLabels) -> bool {
+        port.enabled.unwrap_or(!self.config.strict) && self.in_groups(labels, port)
+    }
+
+    fn in_groups(&self, labels: &AppLabels, port: &PortLabels) -> bool {
+        let wanted = &self.config.groups;
+        let groups = port.groups.as_ref().unwrap_or(&labels.groups);
+        wanted.is_empty() || wanted.iter().any(|group| group == "*" || groups.contains(group))
+    }
+
+    fn can_carry(&self, index: usize, port: &AppPort, labels: &PortLabels, problems: &mut Vec<Problem>) -> bool {
+        if port.udp_only && !labels.vhosts.is_empty() {
+            problems.push(Problem::of(
+                &self.app.id,
+                ProblemKind::Label,
+                format!("port {index} takes UDP only, and has labels for HTTP"),
+                "HAProxy carries no UDP; the port is not served: declare it tcp",
+            ));
+        }
+        !port.udp_only
+    }
+
+    fn service(&self, index: usize, port: &AppPort, labels: &PortLabels, problems: &mut Vec<Problem>) -> Service {
+        let routes = self.routes(index, labels, problems);
+        let mode = labels.mode.unwrap_or_else(|| self.default_mode(index, !routes.is_empty()));
+        if mode == Mode::Tcp && !routes.is_empty() {
+            problems.push(Problem::of(
+                &self.app.id,
+                ProblemKind::Label,
+                format!("port {index} has routes by host or path, and mode tcp"),
+                "in tcp mode only its service port leads to it: set the mode to http, or take the routes away",
+            ));
+        }
+        let port = labels.port.or(port.service_port).filter(|_| self.config.service_ports || labels.port.is_some());
+        Service {
+            id: self.id(index),
+            port,
+            routes: if mode == Mode::Http { routes } else { Vec::new() },
+            app_id_route: false,
+            backend: self.backend(index, mode, labels.balance.unwrap_or("roundrobin")),
+            servers: self.servers(index),
+        }
+    }
+
+    /// Bamboo's template listens on `BAMBOO_TCP_PORT` beside everything else: one more port of the app.
+    fn bamboo_tcp(&self, port: u16) -> Service {
+        let index = self.app.ports.len();
+        Service {
+            id: self.id(index),
+            port: Some(port),
+            routes: Vec::new(),
+            app_id_route: false,
+            backend: self.backend(index, Mode::Tcp, "leastconn"),
+            servers: self.servers(0),
+        }
+    }
+
+    fn id(&self, port_index: usize) -> ServiceId {
+        ServiceId { app: self.app.id.clone(), port_index }
+    }
+
+    fn backend(&self, index: usize, mode: Mode, balance: &'static str) -> Backend {
+        Backend { name: backend_name(&self.id(index), mode), mode, balance, check: self.watched }
+    }
+
+    /// marathon-lb's default: http where the port's own check is HTTP, or where a route by host leads to it.
+    fn default_mode(&self, index: usize, routed: bool) -> Mode {
+        let checked = self.app.health_checks.iter().any(|check| {
+            check.port_index == Some(index)
+                && check.port.is_none()
+                && matches!(check.protocol, HealthProtocol::Http | HealthProtocol::Https)
+        });
+        if routed || checked { Mode::Http } else { Mode::Tcp }
+    }
+
+    fn routes(&self, index: usize, labels: &PortLabels, problems: &mut Vec<Problem>) -> Vec<Route> {
+        let mut routes: Vec<Route> = labels
+            .matches()
+            .into_iter()
+            .map(|matches| Route { matches, from_rule: false })
+            .collect();
+        for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
+            match criterion::of_rule(route) {
+                Ok(matches) => routes.push(Route { matches, from_rule: true }),
+                Err(message) => problems.push(Problem::of(
+                    &self.app.id,
+                    ProblemKind::Rule,
+                    message,
+                    "this route is left out, the others are served: correct the rule",
+                )),
+            }
+        }
+        if self.default_rule && index == 0 {
+            match criterion::host_path(None, Some(self.app.id.as_str())) {
+                Ok(matches) => routes.push(Route { matches, from_rule: false }),
+                Err(message) => problems.push(Problem::of(
+                    &self.app.id,
+                    ProblemKind::App,
+                    format!("the default rule cannot use its id: {message}"),
+                    "give the app a label or a rule",
+                )),
+            }
+        }
+        routes.sort();
+        routes.dedup();
+        routes
+    }
+
+    fn servers(&self, index: usize) -> Vec<Server> {
+        let endpoint = |task: &crate::model::Task| task.endpoints.get(index).copied().flatten();
+        self.app
+            .serving()
+            .filter_map(|task| Some(Server { task: task.id.clone(), endpoint: endpoint(task)? }))
+            .collect()
+    }
+}
+
+/// The name of a backend: `h_` or `t_`, by which the service-port frontend tells HTTP, the app id, the port index.
+/// Marathon's ids hold no `_`, so that `_` for `/` keeps two apps apart; whatever else is not allowed in a name is
+/// written as its code.
+#[must_use]
+pub fn backend_name(id: &ServiceId, mode: Mode) -> String {
+    use std::fmt::Write as _;
+    let mut name = String::from(if mode == Mode::Http { "h_" } else { "t_" });
+    for c in id.app.as_str().trim_start_matches('/').chars() {
+        match c {
+            '/' => name.push('_'),
+            c if c.is_ascii_alphanumeric() || c == '.' || c == '-' => name.push(c),
+            c => {
+                let _infallible = write!(name, ":{:x}:", u32::from(c));
+            }
+        }
+    }
+    let _infallible = write!(name, "_{}", id.port_index);
+    name
+}
+
+fn bamboo_tcp_port(app: &App, problems: &mut Vec<Problem>) -> Option<u16> {
+    let text = app.env.get("BAMBOO_TCP_PORT")?;
+    match text.trim().parse::<u16>() {
+        Ok(port) if port > 0 => Some(port),
+        _ => {
+            problems.push(Problem::of(
+                &app.id,
+                ProblemKind::Label,
+                format!("BAMBOO_TCP_PORT = {text:?} is not a port"),
+                "expected a number from 1 to 65535; no TCP port is bound for it",
+            ));
+            None
+        }
+    }
+}
+
+fn rule_problems(app: &App, rule: &Rule, services: &[Service], problems: &mut Vec<Problem>) {
+    for route in &rule.routes {
+        if !services.iter().any(|service| service.id.port_index == route.port) {
+            problems.push(Problem::of(
+                &app.id,
+                ProblemKind::Rule,
+                format!("a route of its rule leads to port index {}, which the app does not serve", route.port),
+                format!("the app declares {} port(s), counted from 0: correct the rule", app.ports.len()),
+            ));
+        }
+    }
+}
+
+fn no_server_problem(app: &App, services: &[Service], problems: &mut Vec<Problem>) {
+    if app.tasks.is_empty() || services.is_empty() || services.iter().any(|service| !service.servers.is_empty()) {
+        return;
+    }
+    problems.push(Problem::of(
+        &app.id,
+        ProblemKind::NoServer,
+        format!("none of its {} task(s) may get requests", app.tasks.len()),
+        "clients get 503 until a task is running, healthy and ready, with a port that can be reached",
+    ));
+}
+
+/// The matches that labels of host and path come to together.
+fn matches_of(vhosts: &[String], paths: &[String]) -> Vec<RouteMatch> {
+    let hosts: Vec<Option<&String>> =
+        if vhosts.is_empty() { vec![None] } else { vhosts.iter().map(Some).collect() };
+    let no_path = String::new();
+    let paths: Vec<&String> = if paths.is_empty() { vec![&no_path] } else { paths.iter().collect() };
+    hosts
+        .iter()
+        .flat_map(|host| {
+            paths.iter().map(|path| RouteMatch::HostPath { host: host.cloned(), path: (*path).clone() })
+        })
+        .collect()
+}

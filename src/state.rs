@@ -1,0 +1,325 @@
+//! The one owner of what the sources said: folds their events, keeps the last good copy, knows what changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::{LabelsConfig, SafetyConfig};
+use crate::model::{App, AppId, Problem, ProblemKind, Rule, Service, ServiceId, TaskId};
+use crate::services::claims::Claims;
+use crate::services::{self, AppServices};
+use crate::sources::SourceEvent;
+
+/// Services that changed: the new one, or `None` where it is gone.
+pub type Changes = BTreeMap<ServiceId, Option<Arc<Service>>>;
+
+type Apps = BTreeMap<AppId, Arc<App>>;
+
+/// Everything that the sources said, folded.
+#[derive(Debug)]
+pub struct State {
+    labels: LabelsConfig,
+    safety: SafetyConfig,
+    apps: Apps,
+    incoming: Option<Apps>,
+    rules: BTreeMap<AppId, Rule>,
+    rule_problems: Vec<Problem>,
+    source_problems: BTreeMap<AppId, Vec<Problem>>,
+    claims: Claims,
+    wanted: BTreeMap<AppId, AppServices>,
+    settled: BTreeMap<AppId, Settled>,
+    held: Option<Held>,
+    /// Tasks that HAProxy served when Causeway last ran: what the first list is judged against.
+    served_before: HashSet<TaskId>,
+    apps_read: bool,
+    rules_read: bool,
+}
+
+#[derive(Debug, Default)]
+struct Settled {
+    services: Vec<Arc<Service>>,
+    problems: Vec<Problem>,
+}
+
+/// A full read that is not believed yet.
+#[derive(Debug)]
+struct Held {
+    since: Instant,
+    apps: Apps,
+    loss: Loss,
+}
+
+/// What a full read would take away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Servers that would go.
+    pub lost: usize,
+    /// Servers that there are.
+    pub total: usize,
+    apps: BTreeSet<AppId>,
+}
+
+impl State {
+    /// A state that knows nothing yet. `reserved` are ports that no service may have, with the reason.
+    #[must_use]
+    pub fn new(
+        labels: &LabelsConfig,
+        safety: &SafetyConfig,
+        reserved: BTreeMap<u16, String>,
+        served_before: HashSet<TaskId>,
+    ) -> Self {
+        Self {
+            labels: labels.clone(),
+            safety: safety.clone(),
+            apps: Apps::new(),
+            incoming: None,
+            rules: BTreeMap::new(),
+            rule_problems: Vec::new(),
+            source_problems: BTreeMap::new(),
+            claims: Claims::new(reserved),
+            wanted: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            held: None,
+            served_before,
+            apps_read: false,
+            rules_read: false,
+        }
+    }
+
+    /// Whether every required source has told all it knows once; nothing is rendered before.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.apps_read && self.rules_read
+    }
+
+    /// The loss for which a full read is held, and since when.
+    #[must_use]
+    pub fn held(&self) -> Option<(&Loss, Instant)> {
+        self.held.as_ref().map(|held| (&held.loss, held.since))
+    }
+
+    /// Everything that is wrong with any app.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let of_sources = self.source_problems.values().flatten();
+        let of_services = self.settled.values().flat_map(|settled| &settled.problems);
+        let mut problems: Vec<Problem> = of_sources.chain(of_services).chain(&self.rule_problems).cloned().collect();
+        if let Some(held) = &self.held {
+            problems.push(held_problem(&held.loss));
+        }
+        problems.sort();
+        problems
+    }
+
+    /// Folds one event. Nothing comes out before every required source is ready.
+    pub fn fold(&mut self, event: SourceEvent, now: Instant) -> Changes {
+        match event {
+            SourceEvent::Init => self.incoming = Some(Apps::new()),
+            SourceEvent::Upsert(app) => match &mut self.incoming {
+                Some(incoming) => {
+                    incoming.insert(app.id.clone(), app);
+                }
+                None => return self.upsert(app),
+            },
+            SourceEvent::Remove(id) => match &mut self.incoming {
+                Some(incoming) => {
+                    incoming.remove(&id);
+                }
+                None => return self.remove(&id),
+            },
+            SourceEvent::Problems(id, problems) => {
+                if problems.is_empty() {
+                    self.source_problems.remove(&id);
+                } else {
+                    self.source_problems.insert(id, problems);
+                }
+            }
+            SourceEvent::InitDone => {
+                if let Some(incoming) = self.incoming.take() {
+                    return self.judge(incoming, now);
+                }
+            }
+            SourceEvent::Rules(rules, problems) => return self.replace_rules(rules, problems),
+        }
+        Changes::new()
+    }
+
+    /// A person says that the held read is true.
+    pub fn believe_held(&mut self) -> Changes {
+        match self.held.take() {
+            Some(held) => self.swap(held.apps),
+            None => Changes::new(),
+        }
+    }
+
+    fn upsert(&mut self, app: Arc<App>) -> Changes {
+        let id = app.id.clone();
+        self.apps.insert(id.clone(), app);
+        self.rebuild([id])
+    }
+
+    fn remove(&mut self, id: &AppId) -> Changes {
+        self.apps.remove(id);
+        self.source_problems.remove(id);
+        self.rebuild([id.clone()])
+    }
+
+    fn replace_rules(&mut self, rules: Vec<Rule>, problems: Vec<Problem>) -> Changes {
+        let rules: BTreeMap<AppId, Rule> = rules.into_iter().map(|rule| (rule.app.clone(), rule)).collect();
+        let changed: Vec<AppId> = self
+            .rules
+            .keys()
+            .chain(rules.keys())
+            .filter(|id| self.rules.get(*id) != rules.get(*id))
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        self.rules = rules;
+        self.rule_problems = problems;
+        if self.rules_read {
+            return self.rebuild(changed);
+        }
+        self.rules_read = true;
+        self.rebuild_all()
+    }
+
+    /// A full read is believed unless it takes away too much at once; then it has to hold up for a time.
+    fn judge(&mut self, incoming: Apps, now: Instant) -> Changes {
+        let loss = self.loss(&incoming);
+        let too_much = loss.lost > self.safety.hold_servers
+            && loss.lost as f64 > self.safety.hold_share * loss.total as f64
+            || (incoming.is_empty() && loss.total > 0);
+        let since = self.held.as_ref().map_or(now, |held| held.since);
+        if !too_much || now.duration_since(since) >= self.safety.hold_time {
+            if too_much {
+                tracing::warn!(
+                    servers.lost = loss.lost,
+                    servers.total = loss.total,
+                    "the loss held up for {:?} and is applied",
+                    self.safety.hold_time
+                );
+            }
+            self.held = None;
+            return self.swap(incoming);
+        }
+        if self.held.is_none() {
+            tracing::error!(servers.lost = loss.lost, servers.total = loss.total, "{}", held_problem(&loss));
+        }
+        let watched = loss.apps.clone();
+        self.held = Some(Held { since, apps: incoming, loss });
+        self.rebuild(watched)
+    }
+
+    fn loss(&self, incoming: &Apps) -> Loss {
+        let serving = |apps: &Apps| -> HashSet<TaskId> {
+            apps.values().flat_map(|app| app.serving()).map(|task| task.id.clone()).collect()
+        };
+        let after = serving(incoming);
+        if !self.apps_read {
+            let lost = self.served_before.difference(&after).count();
+            return Loss { lost, total: self.served_before.len(), apps: BTreeSet::new() };
+        }
+        let mut loss = Loss { lost: 0, total: 0, apps: BTreeSet::new() };
+        for app in self.apps.values() {
+            for task in app.serving() {
+                loss.total += 1;
+                if !after.contains(&task.id) {
+                    loss.lost += 1;
+                    loss.apps.insert(app.id.clone());
+                }
+            }
+        }
+        loss
+    }
+
+    fn swap(&mut self, incoming: Apps) -> Changes {
+        let old = std::mem::replace(&mut self.apps, incoming);
+        self.source_problems.retain(|id, _| self.apps.contains_key(id) || !old.contains_key(id));
+        if !self.apps_read {
+            self.apps_read = true;
+            return self.rebuild_all();
+        }
+        let same = |id: &AppId| match (old.get(id), self.apps.get(id)) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
+            _ => false,
+        };
+        let watched = self.settled.iter().filter(|(_, settled)| settled.services.iter().any(|each| each.backend.check));
+        let changed: BTreeSet<AppId> = old
+            .keys()
+            .chain(self.apps.keys())
+            .filter(|id| !same(id))
+            .chain(watched.map(|(id, _)| id))
+            .cloned()
+            .collect();
+        self.rebuild(changed)
+    }
+
+    fn rebuild_all(&mut self) -> Changes {
+        let all: Vec<AppId> = self.apps.keys().cloned().collect();
+        self.rebuild(all)
+    }
+
+    fn rebuild(&mut self, ids: impl IntoIterator<Item = AppId>) -> Changes {
+        if !self.is_ready() {
+            return Changes::new();
+        }
+        let mut unsettled = BTreeSet::new();
+        for id in ids {
+            let watched = self.held.as_ref().is_some_and(|held| held.loss.apps.contains(&id));
+            let wanted = match self.apps.get(&id) {
+                Some(app) => services::of(app, self.rules.get(&id), &self.labels, watched),
+                None => AppServices::default(),
+            };
+            unsettled.extend(self.claims.replace(&id, &wanted.services));
+            if self.apps.contains_key(&id) { self.wanted.insert(id.clone(), wanted) } else { self.wanted.remove(&id) };
+            unsettled.insert(id);
+        }
+        let mut changes = Changes::new();
+        for id in unsettled {
+            self.settle(&id, &mut changes);
+        }
+        changes
+    }
+
+    fn settle(&mut self, id: &AppId, changes: &mut Changes) {
+        let mut settled = Settled::default();
+        if let Some(wanted) = self.wanted.get(id) {
+            settled.problems.clone_from(&wanted.problems);
+            for service in &wanted.services {
+                let (service, problems) = self.claims.settle(service);
+                settled.services.push(Arc::new(service));
+                settled.problems.extend(problems);
+            }
+        }
+        let old = self.settled.remove(id).unwrap_or_default();
+        for service in &old.services {
+            changes.insert(service.id.clone(), None);
+        }
+        for service in &mut settled.services {
+            match old.services.iter().find(|old| old.id == service.id) {
+                Some(same) if *same == *service => {
+                    *service = Arc::clone(same);
+                    changes.remove(&service.id);
+                }
+                _ => {
+                    changes.insert(service.id.clone(), Some(Arc::clone(service)));
+                }
+            }
+        }
+        if self.apps.contains_key(id) {
+            self.settled.insert(id.clone(), settled);
+        }
+    }
+}
+
+fn held_problem(loss: &Loss) -> Problem {
+    Problem {
+        app: None,
+        kind: ProblemKind::Held,
+        message: format!("a full read would take away {} of {} servers at once, and is held", loss.lost, loss.total),
+        advice: "the servers stay, watched by HAProxy's own checks; the source is asked again until the loss holds up \
+                 (safety.hold_time), or send SIGUSR1 to Causeway to apply it now"
+            .to_owned(),
+    }
+}
