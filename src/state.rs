@@ -31,6 +31,7 @@ pub struct State {
     held: Option<Held>,
     /// Tasks that HAProxy served when Causeway last ran: what the first list is judged against.
     served_before: HashSet<TaskId>,
+    new_problems: Vec<Problem>,
     apps_read: bool,
     rules_read: bool,
 }
@@ -81,6 +82,7 @@ impl State {
             settled: BTreeMap::new(),
             held: None,
             served_before,
+            new_problems: Vec::new(),
             apps_read: false,
             rules_read: false,
         }
@@ -111,6 +113,11 @@ impl State {
         problems
     }
 
+    /// Problems that came since the last call, for the log.
+    pub fn take_new_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.new_problems)
+    }
+
     /// Folds one event. Nothing comes out before every required source is ready.
     pub fn fold(&mut self, event: SourceEvent, now: Instant) -> Changes {
         match event {
@@ -128,9 +135,9 @@ impl State {
                 None => return self.remove(&id),
             },
             SourceEvent::Problems(id, problems) => {
-                if problems.is_empty() {
-                    self.source_problems.remove(&id);
-                } else {
+                let old = self.source_problems.remove(&id).unwrap_or_default();
+                self.new_problems.extend(problems.iter().filter(|problem| !old.contains(problem)).cloned());
+                if !problems.is_empty() {
                     self.source_problems.insert(id, problems);
                 }
             }
@@ -176,6 +183,7 @@ impl State {
             .into_iter()
             .collect();
         self.rules = rules;
+        self.new_problems.extend(problems.iter().filter(|problem| !self.rule_problems.contains(problem)).cloned());
         self.rule_problems = problems;
         if self.rules_read {
             return self.rebuild(changed);
@@ -293,6 +301,7 @@ impl State {
             }
         }
         let old = self.settled.remove(id).unwrap_or_default();
+        self.new_problems.extend(settled.problems.iter().filter(|problem| !old.problems.contains(problem)).cloned());
         for service in &old.services {
             changes.insert(service.id.clone(), None);
         }

@@ -54,6 +54,12 @@ impl Generations {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// The directory that holds them.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The symlink that HAProxy is started with.
     #[must_use]
     pub fn current_link(&self) -> PathBuf {

@@ -12,9 +12,11 @@ use crate::rules::FileStore;
 /// The directory of the file cannot be watched.
 pub async fn follow(store: FileStore, events: mpsc::Sender<SourceEvent>) -> Result<(), notify::Error> {
     let (changed_tx, mut changed) = mpsc::channel::<()>(1);
+    let name = store.path().file_name().map(std::ffi::OsStr::to_owned);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading the file makes events too.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
+        // Reading the file makes events too, and the directory may hold what is not ours.
+        let ours = |path: &std::path::PathBuf| path.file_name() == name.as_deref();
+        if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(ours)) {
             let _already_told = changed_tx.try_send(());
         }
     })?;

@@ -1,0 +1,195 @@
+//! Wires everything, spawns it, watches over it, drains it. Whoever has read this has seen the whole.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, HaproxyMode, OnExit};
+use crate::haproxy::managed::Jail;
+use crate::haproxy::{Driver, External, Managed};
+use crate::model::{Problem, ServiceId};
+use crate::placement::Placement;
+use crate::reconcile::desired::{Desired, PLACEMENT};
+use crate::reconcile::{Pending, Reconciler};
+use crate::render::{Files, Templates};
+use crate::rules::FileStore;
+use crate::sources::marathon::Marathon;
+use crate::sources::{Refresh, SourceEvent, rules};
+use crate::state::State;
+
+pub mod inputs;
+pub mod listen;
+
+use listen::ServicePorts;
+
+/// How long everything may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// How many events may wait for the state; a full read of a large cluster waits here instead of in memory.
+const EVENTS: usize = 1024;
+
+/// Runs until `stop`, or until a part of it dies.
+///
+/// # Errors
+/// What keeps it from starting, or which part ended.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
+    let _lock = lock(&config.haproxy.state_dir)?;
+    let templates = Templates::load(&config.template)?;
+    let jail = Jail::of(&config.haproxy)?;
+    let https = !config.tls.certificates.is_empty();
+    let (mut driver, loaded) = open(&config, jail.as_ref()).await?;
+    let ports = match &loaded {
+        Some(files) => ServicePorts::of_loaded(&config.haproxy, https, files),
+        None if driver.is_alive().await => ServicePorts::new(&config.haproxy, Default::default()),
+        None => ServicePorts::probe(&config.haproxy, https),
+    };
+    let head = inputs::head(&config, jail.as_ref(), &ports);
+    let extra = inputs::extra_files(&config)?;
+    let placement = load_placement(&config.haproxy.state_dir);
+    let served_before: HashSet<_> = placement.tasks().cloned().collect();
+    let marathon = Marathon::new(&config.marathon, served_before.clone())?;
+    let state = State::new(&config.labels, &config.safety, ports.reserved(&config.haproxy, https), served_before);
+    let desired = Desired::new(templates, head, ports, extra, placement);
+    let (problems, _) = watch::channel(BTreeMap::new());
+    let reconciler = Reconciler::new(driver, desired, loaded, config.haproxy.reload_interval, problems.clone());
+
+    let (events_tx, events) = mpsc::channel(EVENTS);
+    let refresh = Refresh::default();
+    let pending = Pending::default();
+    let mut parts = JoinSet::new();
+    let source = marathon.follow(events_tx.clone(), refresh.clone());
+    parts.spawn(async { (source.await, "the Marathon source").1 });
+    let store = FileStore::new(&config.rules_file());
+    parts.spawn(async move {
+        if let Err(error) = rules::follow(store, events_tx).await {
+            tracing::error!("the rules file cannot be watched: {error}");
+        }
+        "the rules source"
+    });
+    let fold = fold(state, events, pending.clone(), refresh, config.safety.hold_time);
+    parts.spawn(async { (fold.await, "the state").1 });
+    parts.spawn(log_refused(problems.subscribe()));
+    let reconciling = tokio::spawn(reconciler.run(pending, stop.clone()));
+
+    let ended = tokio::select! {
+        () = stop.cancelled() => None,
+        ended = parts.join_next() => ended,
+    };
+    stop.cancel();
+    parts.abort_all();
+    let driver = tokio::time::timeout(GRACE, reconciling).await;
+    if let Ok(Ok(Driver::Managed(mut managed))) = driver
+        && config.haproxy.on_exit == OnExit::Stop
+    {
+        managed.stop().await;
+    }
+    match ended {
+        None => Ok(()),
+        Some(Ok(part)) => bail!("{part} has ended; HAProxy goes on with what it has"),
+        Some(Err(error)) => bail!("a part of Causeway has failed ({error}); HAProxy goes on with what it has"),
+    }
+}
+
+/// Finds out what runs. Where nothing does, and there is a generation that was good, it is started at once: after a
+/// reboot traffic does not wait for Marathon.
+async fn open(config: &Config, jail: Option<&Jail>) -> Result<(Driver, Option<Files>)> {
+    if config.haproxy.mode == HaproxyMode::External {
+        let mut driver = Driver::External(External::open(&config.haproxy)?);
+        let loaded = driver.observe().await.map(|(_, files)| files);
+        return Ok((driver, loaded));
+    }
+    let mut managed = Managed::open(&config.haproxy, jail)?;
+    let mut loaded = None;
+    if managed.processes().await.is_none() {
+        match managed.start_current().await {
+            Ok(Some(generation)) => {
+                tracing::info!(haproxy.generation = generation.number, "HAProxy is started with what was good last");
+                loaded = managed.generations().read(&generation);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!("{error}; it is started when the apps are known"),
+        }
+        return Ok((Driver::Managed(managed), loaded));
+    }
+    let mut driver = Driver::Managed(managed);
+    match driver.observe().await {
+        Some((number, files)) => {
+            tracing::info!(haproxy.generation = number, "the running HAProxy is adopted");
+            loaded = Some(files);
+        }
+        None => tracing::warn!("a HAProxy runs with a configuration that is not known here; it is reloaded when the apps are known"),
+    }
+    Ok((driver, loaded))
+}
+
+/// Folds what the sources say, until they are gone.
+async fn fold(
+    mut state: State,
+    mut events: mpsc::Receiver<SourceEvent>,
+    pending: Pending,
+    refresh: Refresh,
+    hold_time: Duration,
+) {
+    let mut believe = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
+        .expect("SIGUSR1 is a signal that can be caught");
+    let mut ask_again = tokio::time::interval((hold_time / 6).clamp(Duration::from_millis(100), Duration::from_secs(10)));
+    loop {
+        let was_ready = state.is_ready();
+        let changes = tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => state.fold(event, Instant::now()),
+                None => return,
+            },
+            _ = believe.recv() => state.believe_held(),
+            _ = ask_again.tick() => {
+                if state.held().is_some() {
+                    refresh.ask();
+                }
+                continue;
+            }
+        };
+        for problem in state.take_new_problems() {
+            tracing::warn!("{problem}");
+        }
+        if !changes.is_empty() || (state.is_ready() && !was_ready) {
+            pending.add(changes);
+        }
+    }
+}
+
+/// Keeps the problems that HAProxy had with services; each was logged when it came, so only their going is told.
+async fn log_refused(mut problems: watch::Receiver<BTreeMap<ServiceId, Problem>>) -> &'static str {
+    let mut known: BTreeMap<ServiceId, Problem> = BTreeMap::new();
+    while problems.changed().await.is_ok() {
+        let now = problems.borrow_and_update().clone();
+        for id in known.keys().filter(|id| !now.contains_key(*id)) {
+            tracing::info!("{id}: HAProxy takes its configuration again");
+        }
+        known = now;
+    }
+    "the reconciler"
+}
+
+fn load_placement(state_dir: &Path) -> Placement {
+    let path = state_dir.join(PLACEMENT);
+    let Ok(json) = std::fs::read(&path) else { return Placement::default() };
+    serde_json::from_slice(&json).unwrap_or_else(|error| {
+        tracing::warn!("{}: {error}; tasks are placed anew", path.display());
+        Placement::default()
+    })
+}
+
+/// One Causeway a state directory: two would undo each other's work.
+fn lock(state_dir: &Path) -> Result<std::fs::File> {
+    crate::haproxy::generations::make_private_dir(state_dir)?;
+    let path = state_dir.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    if file.try_lock().is_err() {
+        bail!("another Causeway runs with haproxy.state_dir = {}; stop it, or give this one another", state_dir.display());
+    }
+    Ok(file)
+}

@@ -1,0 +1,92 @@
+//! What the configuration gives to the text: the context of the head, pages, certificates.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::listen::ServicePorts;
+use crate::config::{Config, HaproxyMode};
+use crate::haproxy::managed::{Jail, log_socket};
+use crate::render::{DIR_MARK, HeadContext};
+
+const PAGE_404: &str = include_str!("../../templates/errors/404.html");
+const PAGE_503: &str = include_str!("../../templates/errors/503.html");
+/// HAProxy's limit for a page is the size of its buffer, less the reserve for headers.
+const PAGE_MAX: usize = 15_000;
+
+/// The context of the head.
+#[must_use]
+pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadContext {
+    let haproxy = &config.haproxy;
+    let managed = haproxy.mode == HaproxyMode::Managed;
+    let path = |path: &Path| path.display().to_string();
+    let text = |text: &str| text.to_owned();
+    HeadContext {
+        socket: path(&haproxy.socket),
+        log_socket: if managed { path(&log_socket(haproxy, jail)) } else { String::new() },
+        chroot: jail.map(|jail| path(&jail.chroot)).filter(|_| managed).unwrap_or_default(),
+        user: text(&haproxy.user),
+        group: text(&haproxy.group),
+        threads: haproxy.threads,
+        maxconn: haproxy.maxconn,
+        hard_stop_after: haproxy.hard_stop_after.as_secs(),
+        max_old_workers: haproxy.max_old_workers,
+        timeouts: BTreeMap::from([
+            ("connect", haproxy.timeout_connect.as_millis()),
+            ("client", haproxy.timeout_client.as_millis()),
+            ("server", haproxy.timeout_server.as_millis()),
+            ("tunnel", haproxy.timeout_tunnel.as_millis()),
+            ("http_keep_alive", haproxy.timeout_http_keep_alive.as_millis()),
+            ("http_request", haproxy.timeout_http_request.as_millis()),
+        ]),
+        bind_http: text(&haproxy.bind_http),
+        bind_https: text(&haproxy.bind_https),
+        bind_app_id: text(&haproxy.bind_app_id),
+        bind_stats: text(&haproxy.bind_stats),
+        service_port_binds: if config.labels.service_ports { ports.binds() } else { Vec::new() },
+        certificates: !config.tls.certificates.is_empty(),
+        dir: if managed { "" } else { DIR_MARK },
+    }
+}
+
+/// Pages and certificates, by their path in a generation.
+///
+/// # Errors
+/// A file that cannot be read, or a page that is too large for HAProxy.
+pub fn extra_files(config: &Config) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    let errors = &config.haproxy.errors;
+    for (name, own, built_in) in [("404", &errors.not_found, PAGE_404), ("503", &errors.unavailable, PAGE_503)] {
+        let page = match own {
+            Some(path) => std::fs::read(path).with_context(|| format!("haproxy.errors.{name}: {}", path.display()))?,
+            None => built_in.as_bytes().to_vec(),
+        };
+        if page.len() > PAGE_MAX {
+            bail!("haproxy.errors.{name}: the page has {} bytes; HAProxy takes at most {PAGE_MAX}", page.len());
+        }
+        files.insert(format!("errors/{name}.html"), page);
+    }
+    for (index, path) in certificate_files(&config.tls.certificates)?.iter().enumerate() {
+        let pem = std::fs::read(path).with_context(|| format!("tls.certificates: {}", path.display()))?;
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // HAProxy loads a directory in the order of its names, and the first is the default.
+        files.insert(format!("certs/{index:03}-{name}"), pem);
+    }
+    Ok(files)
+}
+
+fn certificate_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path).with_context(|| format!("tls.certificates: {}", path.display()))?;
+            let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+            inside.sort();
+            files.extend(inside);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,155 @@
+//! Which service ports are bound ahead, and which cannot be had.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::config::{HaproxyConfig, PortRange, split_bind};
+use crate::render::Files;
+
+/// The service ports that one frontend binds ahead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePorts {
+    host: String,
+    range: PortRange,
+    /// Ports of the range that other programs, or frontends of ours, listen on.
+    taken: BTreeSet<u16>,
+}
+
+impl ServicePorts {
+    /// The range of the configuration, as far as open files allow, without `taken`.
+    #[must_use]
+    pub fn new(config: &HaproxyConfig, taken: BTreeSet<u16>) -> Self {
+        let range = affordable(config.service_port_range, open_files());
+        Self { host: config.bind_service_ports.clone(), range, taken }
+    }
+
+    /// Looks which ports of the range are taken, by trying each. Only while HAProxy does not run: then they are its own.
+    #[must_use]
+    pub fn probe(config: &HaproxyConfig, https: bool) -> Self {
+        let mut ports = Self::new(config, BTreeSet::new());
+        let host: IpAddr = config.bind_service_ports.trim_matches(['[', ']']).parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let own: BTreeSet<u16> = own_ports(config, https).into_keys().collect();
+        let in_use = |port: &u16| own.contains(port) || TcpListener::bind((host, *port)).is_err_and(|error| {
+            error.kind() == std::io::ErrorKind::AddrInUse
+        });
+        ports.taken = (ports.range.first..=ports.range.last).filter(in_use).collect();
+        if !ports.taken.is_empty() {
+            let shown: Vec<String> = ports.taken.iter().take(10).map(u16::to_string).collect();
+            tracing::warn!(ports.taken = ports.taken.len(), "service ports in use by others are not bound: {}", shown.join(", "));
+        }
+        ports
+    }
+
+    /// The ports that a running HAProxy was found to have bound ahead.
+    #[must_use]
+    pub fn of_loaded(config: &HaproxyConfig, https: bool, loaded: &Files) -> Self {
+        let fresh = Self::new(config, own_ports(config, https).into_keys().collect());
+        let bound: Vec<PortRange> = loaded
+            .config()
+            .lines()
+            .skip_while(|line| !line.starts_with("frontend service_ports "))
+            .skip(1)
+            .map_while(|line| line.trim().strip_prefix("bind "))
+            .filter_map(|bind| bind.rsplit_once(':')?.1.parse().ok())
+            .collect();
+        if bound.is_empty() {
+            return fresh;
+        }
+        let covered = |port: &u16| bound.iter().any(|range| range.contains(*port));
+        let taken = (fresh.range.first..=fresh.range.last).filter(|port| !covered(port)).collect();
+        Self { taken, ..fresh }
+    }
+
+    /// Whether the port is bound ahead.
+    #[must_use]
+    pub fn contains(&self, port: u16) -> bool {
+        self.range.contains(port) && !self.taken.contains(&port)
+    }
+
+    /// The address of one port of its own.
+    #[must_use]
+    pub fn bind(&self, port: u16) -> String {
+        format!("{}:{port}", self.host)
+    }
+
+    /// The addresses to bind ahead, as ranges.
+    #[must_use]
+    pub fn binds(&self) -> Vec<String> {
+        let mut binds = Vec::new();
+        let mut first = None;
+        for port in self.range.first..=self.range.last {
+            let start = *first.get_or_insert(port);
+            if self.taken.contains(&port) {
+                if start < port {
+                    binds.push(format!("{}:{start}-{}", self.host, port - 1));
+                }
+                first = None;
+            } else if port == self.range.last {
+                binds.push(format!("{}:{start}-{port}", self.host));
+            }
+        }
+        binds
+    }
+
+    /// Ports that no service may have, with the reason.
+    #[must_use]
+    pub fn reserved(&self, config: &HaproxyConfig, https: bool) -> BTreeMap<u16, String> {
+        let mut reserved: BTreeMap<u16, String> =
+            self.taken.iter().map(|port| (*port, "another program listens there".to_owned())).collect();
+        reserved.extend(own_ports(config, https).into_iter().map(|(port, key)| (port, format!("it is {key}"))));
+        reserved
+    }
+}
+
+fn own_ports(config: &HaproxyConfig, https: bool) -> BTreeMap<u16, &'static str> {
+    config.own_binds(https).into_iter().filter_map(|(key, bind)| Some((split_bind(bind)?.1, key))).collect()
+}
+
+fn open_files() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(_, hard)| hard)
+}
+
+/// Each bound port costs an open file, and connections need theirs: at most half of the limit goes to ports.
+fn affordable(range: PortRange, open_files: u64) -> PortRange {
+    let wanted = u64::from(range.last.saturating_sub(range.first)) + 1;
+    let most = open_files.saturating_sub(200) * 6 / 10;
+    if range.first > range.last || wanted <= most {
+        return range;
+    }
+    let last = range.first.saturating_add(u16::try_from(most.max(1) - 1).unwrap_or(u16::MAX));
+    tracing::warn!(
+        "only service ports {}-{last} of {range} are bound ahead: open files are limited to {open_files} (LimitNOFILE); \
+         others get a frontend by a reload",
+        range.first
+    );
+    PortRange { first: range.first, last }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(taken: &[u16]) -> ServicePorts {
+        ServicePorts {
+            host: "*".to_owned(),
+            range: PortRange { first: 10, last: 20 },
+            taken: taken.iter().copied().collect(),
+        }
+    }
+
+    #[test]
+    fn ranges_leave_out_what_is_taken() {
+        assert_eq!(ports(&[]).binds(), ["*:10-20"]);
+        assert_eq!(ports(&[10, 15, 16, 20]).binds(), ["*:11-14", "*:17-19"]);
+        assert!(ports(&[15]).contains(14) && !ports(&[15]).contains(15) && !ports(&[]).contains(21));
+    }
+
+    #[test]
+    fn a_range_that_open_files_do_not_allow_is_cut() {
+        let range = PortRange { first: 10000, last: 20000 };
+        assert_eq!(affordable(range, 20000), range);
+        assert_eq!(affordable(range, 1024), PortRange { first: 10000, last: 10493 });
+    }
+}
