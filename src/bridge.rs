@@ -174,7 +174,7 @@ async fn log_refused(mut problems: watch::Receiver<BTreeMap<ServiceId, Problem>>
     "the reconciler"
 }
 
-fn load_placement(state_dir: &Path) -> Placement {
+pub(crate) fn load_placement(state_dir: &Path) -> Placement {
     let path = state_dir.join(PLACEMENT);
     let Ok(json) = std::fs::read(&path) else { return Placement::default() };
     serde_json::from_slice(&json).unwrap_or_else(|error| {

@@ -9,7 +9,10 @@ mod haproxy;
 mod load;
 mod marathon;
 mod serde_optional;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use haproxy::split_bind;
 pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
 pub use load::ConfigError;
 pub use marathon::{MarathonConfig, TokenScheme};

@@ -12,7 +12,7 @@ pub mod maps;
 mod templates;
 
 pub use files::Files;
-pub use templates::{HeadContext, TemplateError, Templates};
+pub use templates::{AclRoute, HeadContext, TemplateError, Templates};
 
 use maps::{MapName, Maps};
 

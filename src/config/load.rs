@@ -150,7 +150,7 @@ fn lookup_mut<'a>(table: &'a mut Table, path: &[String]) -> Option<&'a mut Value
     parent.get_mut(last)
 }
 
-fn collect_keys(table: &Table, prefix: &str, keys: &mut Vec<String>) {
+pub(super) fn collect_keys(table: &Table, prefix: &str, keys: &mut Vec<String>) {
     for (key, value) in table {
         match value {
             Value::Table(inner) => collect_keys(inner, &format!("{prefix}{key}."), keys),

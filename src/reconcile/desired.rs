@@ -10,10 +10,9 @@ use crate::model::{Problem, ProblemKind, RouteMatch, Service, ServiceId};
 use crate::placement::Placement;
 use crate::render::files::CONFIG;
 use crate::render::maps::MapName;
-use crate::render::{Files, HeadContext, Owners, Rendered, TemplateError, Templates, map_entries, server_lines};
-use crate::render::templates::AclRoute;
+use crate::render::{AclRoute, Files, HeadContext, Owners, Rendered, TemplateError, Templates, map_entries, server_lines};
 
-use super::super::bridge::listen::ServicePorts;
+use crate::bridge::listen::ServicePorts;
 
 /// The file beside the generations that says who sits where.
 pub const PLACEMENT: &str = "placement.json";

@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+CARGO ?= cargo
+APT_PACKAGES = haproxy
+
+.PHONY: setup build demo test lint deny bench clean
+
+# Installs what building and testing need from Debian; does nothing where it is there.
+setup:
+	@missing=""; for package in $(APT_PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then \
+	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  echo "installing$$missing"; \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq update && \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends $$missing >/dev/null; \
+	  if [ -d /run/systemd/system ]; then $$sudo systemctl disable --now haproxy >/dev/null 2>&1 || true; fi; \
+	fi
+
+build:
+	$(CARGO) build --release --locked
+
+# The main job, live: a stand-in Marathon, a real HAProxy, real servers.
+demo: setup
+	$(CARGO) run --locked --quiet -- demo $(DEMO_ARGS)
+
+test: setup
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  $(CARGO) nextest run --locked --all-targets && $(CARGO) test --locked --quiet --doc; \
+	else $(CARGO) test --locked; fi
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+# Bans, licences, sources. cargo-deny has to be compiled first, so it is not part of CI.
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check bans licenses sources
+
+# 10,000 apps of 10 tasks: from start to serving, and peak memory, beside HAProxy alone.
+bench: setup
+	$(CARGO) bench --locked --bench startup
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,241 @@
+//! What the commands do.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use tokio_util::sync::CancellationToken;
+
+use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs};
+use crate::bridge::{self, inputs, listen::ServicePorts};
+use crate::config::Config;
+use crate::demo;
+use crate::haproxy::managed::Jail;
+use crate::haproxy::{Generations, runtime};
+use crate::model::{App, AppId, Backend, Mode, Problem, Service, ServiceId};
+use crate::plan::{Plan, diff, plan};
+use crate::reconcile::desired::Desired;
+use crate::render::{Files, Templates};
+use crate::rules::FileStore;
+use crate::sources::{SourceEvent, marathon};
+use crate::state::State;
+use crate::telemetry;
+
+/// Runs a command.
+///
+/// # Errors
+/// What a person has to read.
+pub async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Run(args) => {
+            let config = load(&args)?;
+            telemetry::start_log(&config.log).context("log.level")?;
+            bridge::run(config, stop_on_signal()?).await
+        }
+        Command::Render(args) => render(&args).await,
+        Command::Check(args) => check(&args),
+        Command::Plan(args) => show_plan(&args).await,
+        Command::Marathon(args) => stand_in(&args).await,
+        Command::Demo(args) => demo::run(&args, stop_on_signal()?).await,
+    }
+}
+
+fn load(args: &ConfigArgs) -> Result<Config> {
+    Ok(Config::load(args.config.as_deref())?)
+}
+
+/// A token that is cancelled by SIGINT or SIGTERM; a second one ends the process at once.
+fn stop_on_signal() -> Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            if token.is_cancelled() {
+                std::process::exit(130);
+            }
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// Prints to standard output; a reader that has enough (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+async fn render(args: &RenderArgs) -> Result<()> {
+    let (files, problems) = render_files(&args.apps, None).await?;
+    print(files.config())?;
+    if args.maps {
+        for name in files.0.keys().filter(|name| name.starts_with("maps/")) {
+            print(&format!("\n# {name}\n{}", files.text(name)))?;
+        }
+    }
+    for problem in &problems {
+        let _closed = writeln!(std::io::stderr(), "problem: {problem}");
+    }
+    Ok(())
+}
+
+async fn show_plan(args: &AppsArgs) -> Result<()> {
+    let config = load(&args.config)?;
+    let observed = observe(&config).await?;
+    let (desired, problems) = render_files(args, observed.as_ref()).await?;
+    match plan(&desired, observed.as_ref()) {
+        Plan::Noop => print("Nothing to do: what runs is what is desired.\n")?,
+        Plan::Reload { reasons } => {
+            print(&diff(&desired, &observed.clone().unwrap_or_default()))?;
+            print("\nSteps:\n  1. write a new generation, and let HAProxy check it\n")?;
+            let how = if observed.is_some() { "reload HAProxy seamlessly" } else { "start HAProxy" };
+            print(&format!("  2. make it current, {how}, and prove the new worker\nbecause of:\n"))?;
+            for reason in reasons {
+                print(&format!("  - {reason}\n"))?;
+            }
+        }
+    }
+    for problem in &problems {
+        let _closed = writeln!(std::io::stderr(), "problem: {problem}");
+    }
+    Ok(())
+}
+
+/// What runs, without taking anything over from a Causeway that runs too.
+async fn observe(config: &Config) -> Result<Option<Files>> {
+    let generations = Generations::open(&config.haproxy.state_dir)?;
+    let deadline = std::time::Duration::from_secs(2);
+    let answer = runtime::command(&config.haproxy.socket, "show info", deadline).await;
+    let number = answer.ok().and_then(|answer| runtime::Info::parse(&answer)?.generation);
+    Ok(number.and_then(|number| generations.read(&generations.generation(number))))
+}
+
+async fn render_files(args: &AppsArgs, observed: Option<&Files>) -> Result<(Files, Vec<Problem>)> {
+    let config = load(&args.config)?;
+    let https = !config.tls.certificates.is_empty();
+    let ports = match observed {
+        Some(files) => ServicePorts::of_loaded(&config.haproxy, https, files),
+        None => ServicePorts::new(&config.haproxy, Default::default()),
+    };
+    let jail = Jail::of(&config.haproxy).unwrap_or_default();
+    let head = inputs::head(&config, jail.as_ref(), &ports);
+    let placement = bridge::load_placement(&config.haproxy.state_dir);
+    let reserved = ports.reserved(&config.haproxy, https);
+    let mut state = State::new(&config.labels, &config.safety, reserved, Default::default());
+    let templates = Templates::load(&config.template)?;
+    let mut desired = Desired::new(templates, head, ports, inputs::extra_files(&config)?, placement);
+
+    let rules = FileStore::new(&config.rules_file()).read()?;
+    let (apps, app_problems) = read_apps(args, &config).await?;
+    let mut events = vec![SourceEvent::Rules(rules.rules, rules.problems), SourceEvent::Init];
+    events.extend(apps.into_iter().map(SourceEvent::Upsert));
+    events.extend(app_problems.into_iter().map(|(id, problems)| SourceEvent::Problems(id, problems)));
+    events.push(SourceEvent::InitDone);
+    for event in events {
+        for (id, service) in state.fold(event, Instant::now()) {
+            desired.set(id, service);
+        }
+    }
+    let (files, _) = desired.files()?;
+    let mut problems = state.problems();
+    problems.extend(desired.problems().into_values());
+    Ok((files, problems))
+}
+
+type ReadApps = (Vec<Arc<App>>, Vec<(AppId, Vec<Problem>)>);
+
+async fn read_apps(args: &AppsArgs, config: &Config) -> Result<ReadApps> {
+    let Some(path) = &args.apps else {
+        let mut source = marathon::Marathon::new(&config.marathon, Default::default())?;
+        return Ok(source.read_all().await?);
+    };
+    let json = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let (apps, problems) = marathon::parse_apps(&json).with_context(|| path.display().to_string())?;
+    Ok((apps.into_iter().map(Arc::new).collect(), problems))
+}
+
+/// Collects what is wrong with configuration, templates, pages, rules and the program, and says it all.
+fn check(args: &ConfigArgs) -> Result<()> {
+    let config = load(args)?;
+    let mut mistakes: Vec<String> = Vec::new();
+    let ports = ServicePorts::new(&config.haproxy, Default::default());
+    let jail = Jail::of(&config.haproxy).unwrap_or_else(|error| {
+        mistakes.push(error.to_string());
+        None
+    });
+    let head = inputs::head(&config, jail.as_ref(), &ports);
+    match Templates::load(&config.template) {
+        Ok(templates) => {
+            if let Err(error) = templates.prove(&head, &example_service()) {
+                mistakes.push(error.to_string());
+            }
+        }
+        Err(error) => mistakes.push(error.to_string()),
+    }
+    if let Err(error) = inputs::extra_files(&config) {
+        mistakes.push(format!("{error:#}"));
+    }
+    match FileStore::new(&config.rules_file()).read() {
+        Ok(rules) => mistakes.extend(rules.problems.iter().map(|problem| format!("rules: {problem}"))),
+        Err(error) => mistakes.push(error.to_string()),
+    }
+    match std::process::Command::new(&config.haproxy.binary).arg("-v").output() {
+        Ok(output) if output.status.success() => {
+            let version = String::from_utf8_lossy(&output.stdout);
+            print(&format!("{}\n", version.lines().next().unwrap_or_default()))?;
+        }
+        Ok(output) => mistakes.push(format!("haproxy.binary: {} -v: {}", config.haproxy.binary.display(), output.status)),
+        Err(error) => mistakes.push(format!("haproxy.binary: {}: {error}", config.haproxy.binary.display())),
+    }
+    if mistakes.is_empty() {
+        return print("The configuration is good.\n");
+    }
+    bail!("{} mistake(s):\n  {}", mistakes.len(), mistakes.join("\n  "))
+}
+
+fn example_service() -> Service {
+    let id = ServiceId { app: AppId::new("/example/app"), port_index: 0 };
+    let name = crate::services::backend_name(&id, Mode::Http);
+    Service {
+        id,
+        port: Some(10_000),
+        routes: Vec::new(),
+        app_id_route: true,
+        backend: Backend { name, mode: Mode::Http, balance: "roundrobin", check: true },
+        servers: Vec::new(),
+    }
+}
+
+async fn stand_in(args: &MarathonArgs) -> Result<()> {
+    let options = demo::marathon::Options {
+        listen: ([127, 0, 0, 1], args.port).into(),
+        profile: args.profile,
+        first_task_port: args.first_task_port,
+        ..Default::default()
+    };
+    let stop = stop_on_signal()?;
+    let marathon = demo::marathon::StandIn::start(options).await?;
+    if let Some(path) = &args.apps {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let apps = match serde_json::from_str(&text).with_context(|| path.display().to_string())? {
+            serde_json::Value::Array(apps) => apps,
+            app => vec![app],
+        };
+        marathon.create_apps(apps).await?;
+    }
+    print(&format!(
+        "A stand-in Marathon {} listens on {}\n  curl {}/v2/apps\n  faults: {}/standin/faults\n",
+        args.profile, marathon.url(), marathon.url(), marathon.url()
+    ))?;
+    stop.cancelled().await;
+    marathon.shutdown().await;
+    Ok(())
+}
