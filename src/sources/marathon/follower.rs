@@ -1,0 +1,272 @@
+//! Follows Marathon: what the stream says decides what is read, and what was read is told.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::backoff::Complaints;
+use super::cluster::{Change, Cluster, Moment, Snapshot};
+use super::error::{MarathonError, shown};
+use super::inbox::{Heard, Inbox};
+use super::reader::{Reader, Reading};
+use super::schedule::{Next, Schedule};
+use super::status::Reporter;
+use super::stream::Listener;
+use crate::config::MarathonConfig;
+use crate::model::{AppId, TaskId};
+use crate::sources::{Refresh, SourceEvent};
+
+/// A read that came back.
+enum Done {
+    All(Moment, Result<Vec<Reading>, MarathonError>),
+    One(AppId, Moment, Result<Reading, MarathonError>),
+    Version(Result<String, MarathonError>),
+}
+
+/// Nobody takes the events any more.
+struct Gone;
+
+pub(crate) struct Follower {
+    reader: Reader,
+    inbox: Arc<Inbox>,
+    cluster: Cluster,
+    schedule: Schedule,
+    reads: JoinSet<Done>,
+    /// Ends with the follower.
+    listening: JoinSet<()>,
+    events: mpsc::Sender<SourceEvent>,
+    reporter: Reporter,
+    complaints: Complaints,
+    attached: bool,
+    last_all: Option<Instant>,
+    poll: std::time::Duration,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        config: &MarathonConfig,
+        reader: Reader,
+        reporter: Reporter,
+        served_before: HashSet<TaskId>,
+        events: mpsc::Sender<SourceEvent>,
+    ) -> Self {
+        Self {
+            reader,
+            inbox: Arc::default(),
+            cluster: Cluster::new(served_before),
+            schedule: Schedule::new(config.resync, config.backoff_max, Instant::now()),
+            reads: JoinSet::new(),
+            listening: JoinSet::new(),
+            events,
+            reporter,
+            complaints: Complaints::default(),
+            attached: false,
+            last_all: None,
+            poll: config.resync.min(config.backoff_max),
+        }
+    }
+
+    /// Follows until nobody takes the events any more.
+    pub(crate) async fn run(mut self, config: &MarathonConfig, refresh: Refresh) {
+        let listener = Listener {
+            http: self.reader.http.clone(),
+            inbox: self.inbox.clone(),
+            reporter: self.reporter.clone(),
+            stream_timeout: config.stream_timeout,
+            backoff_max: config.backoff_max,
+        };
+        self.listening.spawn(listener.run());
+        while self.step(&refresh).await.is_ok() {}
+    }
+
+    async fn step(&mut self, refresh: &Refresh) -> Result<(), Gone> {
+        let now = Instant::now();
+        self.schedule.wake(now);
+        while let Some(next) = self.schedule.next(now) {
+            self.begin(next);
+        }
+        tokio::select! {
+            () = self.events.closed() => Err(Gone),
+            () = self.inbox.woken() => {
+                let heard = self.inbox.take();
+                self.hear(heard).await
+            }
+            Some(done) = self.reads.join_next() => match done {
+                Ok(done) => self.take_in(done).await,
+                Err(error) => {
+                    tracing::error!(%error, "a read of Marathon ended unexpectedly; everything is read again");
+                    self.reads.shutdown().await;
+                    self.schedule.begin_anew(Instant::now());
+                    Ok(())
+                }
+            },
+            () = refresh.asked() => {
+                self.schedule.all();
+                Ok(())
+            }
+            () = tokio::time::sleep_until(self.schedule.wake_at(now)) => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, next: Next) {
+        let reader = self.reader.clone();
+        let began = self.cluster.next_moment();
+        match next {
+            Next::All => {
+                let known = self.cluster.all();
+                self.reads.spawn(async move { Done::All(began, reader.all(&known).await) });
+            }
+            Next::One(id) => {
+                let known = self.cluster.known(&id);
+                self.reads.spawn(async move {
+                    let read = reader.one(&id, known).await;
+                    Done::One(id, began, read)
+                });
+            }
+        }
+    }
+
+    async fn hear(&mut self, heard: Heard) -> Result<(), Gone> {
+        let now = Instant::now();
+        if heard.attached {
+            self.attached = true;
+            self.schedule.all();
+            let reader = self.reader.clone();
+            self.reads.spawn(async move { Done::Version(reader.version().await) });
+        }
+        if heard.lost {
+            self.without_stream(now);
+        }
+        if heard.garbled {
+            self.schedule.all();
+        }
+        for version in heard.deployments {
+            self.schedule.deployment(version);
+        }
+        for version in heard.group_changes {
+            self.schedule.group_change(version, now);
+        }
+        for ending in &heard.endings {
+            if let Some(app) = self.cluster.end(ending, now) {
+                tracing::debug!(
+                    marathon.app = %app.id, ending = ?ending.what, target = ?ending.target, "a task is taken out"
+                );
+                self.tell(SourceEvent::Upsert(app)).await?;
+            }
+        }
+        for id in heard.dirty {
+            self.schedule.dirty(id);
+        }
+        Ok(())
+    }
+
+    /// As long as no stream can be had, the apps are asked for now and then.
+    fn without_stream(&mut self, now: Instant) {
+        let had_one = std::mem::take(&mut self.attached);
+        let due = self.last_all.is_none_or(|last| now.duration_since(last) >= self.poll);
+        if !had_one && due && !self.schedule.plans_all() {
+            self.last_all = Some(now);
+            self.schedule.all();
+        }
+    }
+
+    async fn take_in(&mut self, done: Done) -> Result<(), Gone> {
+        let now = Instant::now();
+        match done {
+            Done::All(began, Ok(readings)) => {
+                self.complaints.over();
+                self.last_all = Some(now);
+                let snapshot = self.cluster.commit(readings, began, now);
+                self.schedule.all_done(now);
+                self.tell_all(snapshot, now).await
+            }
+            Done::All(_, Err(error)) => {
+                self.schedule.all_failed(now);
+                self.complain(&error);
+                Ok(())
+            }
+            Done::One(id, began, Err(MarathonError::NoSuchApp { .. })) => {
+                self.schedule.one_done(&id);
+                self.schedule.readiness(&id, false, now);
+                if self.cluster.remove(&id, began) {
+                    tracing::debug!(marathon.app = %id, "the app is gone");
+                    self.tell(SourceEvent::Remove(id)).await?;
+                }
+                Ok(())
+            }
+            Done::One(id, _, Err(error)) => {
+                self.schedule.one_failed(id, now);
+                self.complain(&error);
+                Ok(())
+            }
+            Done::One(id, began, Ok(reading)) => {
+                self.complaints.over();
+                if matches!(&reading, Reading::App(read) if read.incomplete) {
+                    self.schedule.one_failed(id.clone(), now);
+                } else {
+                    self.schedule.one_done(&id);
+                }
+                let change = self.cluster.merge(reading, began);
+                self.schedule.readiness(&id, self.cluster.awaits_readiness(&id), now);
+                self.tell_change(id, change).await
+            }
+            Done::Version(Ok(version)) => {
+                tracing::info!(marathon.version = version, "Marathon tells its version");
+                self.reporter.change(|status| status.version = Some(version));
+                Ok(())
+            }
+            Done::Version(Err(error)) => {
+                tracing::debug!(%error, "Marathon does not tell its version");
+                Ok(())
+            }
+        }
+    }
+
+    async fn tell_change(&mut self, id: AppId, change: Change) -> Result<(), Gone> {
+        if let Some(app) = change.upsert {
+            tracing::debug!(marathon.app = %id, "the app changed");
+            self.tell(SourceEvent::Upsert(app)).await?;
+        }
+        match change.problems {
+            Some(problems) => self.tell(SourceEvent::Problems(id, problems)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn tell_all(&mut self, snapshot: Snapshot, now: Instant) -> Result<(), Gone> {
+        tracing::info!(marathon.apps = snapshot.apps.len(), "everything was read");
+        self.reporter.change(|status| {
+            status.last_full_read = Some(SystemTime::now());
+            status.apps = snapshot.apps.len();
+        });
+        for id in snapshot.incomplete {
+            self.schedule.again_later(id, now);
+        }
+        self.tell(SourceEvent::Init).await?;
+        for app in snapshot.apps {
+            self.schedule.readiness(&app.id, self.cluster.awaits_readiness(&app.id), now);
+            self.tell(SourceEvent::Upsert(app)).await?;
+        }
+        for (id, problems) in snapshot.problems {
+            self.tell(SourceEvent::Problems(id, problems)).await?;
+        }
+        self.tell(SourceEvent::InitDone).await
+    }
+
+    fn complain(&mut self, error: &MarathonError) {
+        let text = error.to_string();
+        if let Some(attempt) = self.complaints.tell(&text) {
+            let endpoint = shown(self.reader.http.endpoint(self.reader.http.preferred()));
+            tracing::warn!(marathon.endpoint = endpoint, attempt, "{text}");
+        }
+        self.reporter.failed(text);
+    }
+
+    async fn tell(&self, event: SourceEvent) -> Result<(), Gone> {
+        self.events.send(event).await.map_err(|_| Gone)
+    }
+}
