@@ -1,0 +1,78 @@
+//! Rules in the local file.
+
+use crate::stage::{Stage, app, until, vhost};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_leads_hosts_paths_and_criteria_to_an_app_as_soon_as_the_file_is_saved() {
+    let stage = Stage::with_apps(vec![
+        app("/plain", 1, 10_001, json!({})),
+        vhost("/web", 1, "web.example.com"),
+    ])
+    .await;
+    stage.served("web.example.com", "/", "/web").await;
+    assert_eq!(stage.get("plain.example.com", "/").await.unwrap().status, 404);
+    std::fs::write(
+        stage.path("rules.toml"),
+        "[[rule]]\napp = \"/plain\"\n\
+         [[rule.route]]\nhost = \"plain.example.com\"\n\
+         [[rule.route]]\nhost = \"web.example.com\"\npath = \"/plain\"\n\
+         [[rule.route]]\nacl = \"hdr(X-Team) -i blue\"\n",
+    )
+    .unwrap();
+    stage.served("plain.example.com", "/", "/plain").await;
+    stage.served("web.example.com", "/plain/x", "/plain").await;
+    stage.served("web.example.com", "/", "/web").await;
+    let by_header = [("Host", "unknown.example.com"), ("X-Team", "Blue")];
+    let url = format!("http://{}:8000/", stage.host);
+    assert_eq!(stage.get_at(&url, &by_header).await.unwrap().app, "/plain");
+    std::fs::write(stage.path("rules.toml"), "# none\n").unwrap();
+    stage.answers("plain.example.com", "/", 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_criterion_that_haproxy_refuses_is_left_out_and_stops_nobody() {
+    let stage = Stage::with_apps(vec![
+        app("/plain", 1, 10_001, json!({})),
+        vhost("/web", 1, "web.example.com"),
+    ])
+    .await;
+    stage.served("web.example.com", "/", "/web").await;
+    std::fs::write(
+        stage.path("rules.toml"),
+        "[[rule]]\napp = \"/plain\"\n[[rule.route]]\nacl = \"no_such_fetch(x) y\"\n\
+         [[rule]]\napp = \"/web\"\n[[rule.route]]\nhost = \"second.example.com\"\n",
+    )
+    .unwrap();
+    stage.served("second.example.com", "/", "/web").await;
+    stage.marathon.create_apps(vec![vhost("/new", 1, "new.example.com")]).await.unwrap();
+    stage.post("/standin/events", json!({ "eventType": "deployment_success", "id": "x",
+        "plan": { "version": "x", "steps": [{ "actions": [{ "action": "StartApplication", "app": "/new" }] }] } })).await;
+    stage.served("new.example.com", "/", "/new").await;
+    assert!(!stage.current().contains("no_such_fetch"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_breaks_or_goes_away_keeps_the_last_good_rules() {
+    let mut stage = Stage::set().await;
+    let rules = stage.path("rules.toml");
+    std::fs::write(&rules, "[[rule]]\napp = \"/plain\"\n[[rule.route]]\nhost = \"plain.example.com\"\n").unwrap();
+    stage.marathon.create_apps(vec![app("/plain", 1, 10_001, json!({}))]).await.unwrap();
+    stage.bridge();
+    stage.served("plain.example.com", "/", "/plain").await;
+    for text in ["[[rule\n", ""] {
+        std::fs::write(&rules, text).unwrap();
+        // Something else changes, so that a round goes by.
+        stage.put("/v2/apps/plain", json!({ "instances": if text.is_empty() { 3 } else { 2 } })).await;
+        stage.tasks("plain.example.com", if text.is_empty() { 3 } else { 2 }).await;
+    }
+    std::fs::remove_file(&rules).unwrap();
+    stage.put("/v2/apps/plain", json!({ "instances": 1 })).await;
+    stage.tasks("plain.example.com", 1).await;
+    std::fs::write(&rules, "[[rule]]\napp = \"/plain\"\n[[rule.route]]\nhost = \"moved.example.com\"\n").unwrap();
+    stage.served("moved.example.com", "/", "/plain").await;
+    until("the old host to go", async || {
+        stage.get("plain.example.com", "/").await.filter(|answer| answer.status == 404)
+    })
+    .await;
+}

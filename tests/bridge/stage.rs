@@ -1,0 +1,246 @@
+//! A stand-in Marathon, a real HAProxy and a bridge between them, each test on addresses of its own.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use causeway::bridge;
+use causeway::config::{Config, OnExit, PortRange};
+use causeway::demo::marathon::{Options, Profile, StandIn};
+use causeway::haproxy::runtime::{Info, command};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const HTTP: u16 = 8000;
+pub const HTTPS: u16 = 8443;
+pub const APP_ID: u16 = 9091;
+pub const STATS: u16 = 9090;
+
+/// How long a test waits for what has to come.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub struct Stage {
+    pub marathon: StandIn,
+    pub config: Config,
+    /// The address that HAProxy listens on.
+    pub host: String,
+    pub client: reqwest::Client,
+    bridge: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
+    dir: TempDir,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub app: String,
+    pub task: String,
+    pub body: String,
+}
+
+impl Stage {
+    /// Marathon runs, HAProxy's configuration is set, nothing is bridged yet.
+    pub async fn set() -> Self {
+        Self::set_with(|_| {}).await
+    }
+
+    pub async fn set_with(options: impl FnOnce(&mut Options)) -> Self {
+        // Tests run side by side, in processes or threads.
+        static NEXT: AtomicU8 = AtomicU8::new(1);
+        let process = std::process::id();
+        let own = NEXT.fetch_add(1, Ordering::Relaxed);
+        let host = format!("127.{}.{}.{own}", 100 + process / 256 % 100, process % 256);
+        let mut settings = Options {
+            listen: ([127, 0, 0, 1], 0).into(),
+            profile: Profile::default(),
+            first_task_port: 0,
+            kill_grace: Duration::from_millis(200),
+            ..Options::default()
+        };
+        options(&mut settings);
+        let marathon = StandIn::start(settings).await.unwrap();
+        let dir = tempfile::Builder::new().prefix("cw").tempdir().unwrap();
+        let mut config = Config::default();
+        config.marathon.endpoints = vec![marathon.url()];
+        config.marathon.backoff_max = Duration::from_millis(300);
+        let haproxy = &mut config.haproxy;
+        haproxy.state_dir = dir.path().join("state");
+        haproxy.socket = dir.path().join("run/haproxy.sock");
+        haproxy.master_socket = dir.path().join("run/master.sock");
+        haproxy.on_exit = OnExit::Stop;
+        haproxy.reload_interval = Duration::from_millis(20);
+        haproxy.bind_http = format!("{host}:{HTTP}");
+        haproxy.bind_https = format!("{host}:{HTTPS}");
+        haproxy.bind_app_id = format!("{host}:{APP_ID}");
+        haproxy.bind_stats = format!("{host}:{STATS}");
+        haproxy.bind_service_ports.clone_from(&host);
+        haproxy.service_port_range = PortRange { first: 10_000, last: 10_049 };
+        config.rules.file = Some(dir.path().join("rules.toml"));
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(3))
+            .danger_accept_invalid_certs(true)
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap();
+        Self { marathon, config, host, client, bridge: None, dir }
+    }
+
+    /// A stage with these apps running, and the bridge started.
+    pub async fn with_apps(apps: Vec<Value>) -> Self {
+        let mut stage = Self::set().await;
+        stage.marathon.create_apps(apps).await.unwrap();
+        stage.bridge();
+        stage
+    }
+
+    pub fn bridge(&mut self) {
+        let _one_log_a_process = causeway::telemetry::start_log(&self.config.log);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(bridge::run(self.config.clone(), stop.clone()));
+        self.bridge = Some((running, stop));
+    }
+
+    /// Ends the bridge; `Keep` in the configuration lets HAProxy go on.
+    pub async fn end_bridge(&mut self) -> anyhow::Result<()> {
+        let (running, stop) = self.bridge.take().expect("a bridge runs");
+        stop.cancel();
+        running.await.unwrap()
+    }
+
+    /// Ends the bridge and lets HAProxy go on, as the default is.
+    pub async fn end_bridge_keeping(&mut self) {
+        let (running, _) = self.bridge.take().expect("a bridge runs");
+        running.abort();
+        let _aborted = running.await;
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub async fn get(&self, host: &str, path: &str) -> Option<Answer> {
+        self.get_at(&format!("http://{}:{HTTP}{path}", self.host), &[("Host", host)]).await
+    }
+
+    pub async fn get_at(&self, url: &str, headers: &[(&str, &str)]) -> Option<Answer> {
+        let mut request = self.client.get(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.ok()?;
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        let (app, task, status) = (header("x-app"), header("x-task"), response.status().as_u16());
+        Some(Answer { status, app, task, body: response.text().await.ok()? })
+    }
+
+    /// Waits until a request is answered by this app.
+    pub async fn served(&self, host: &str, path: &str, app: &str) -> Answer {
+        let what = format!("{host}{path} by {app}");
+        until(&what, async || self.get(host, path).await.filter(|answer| answer.app == app)).await
+    }
+
+    /// Waits until a request is answered with this status.
+    pub async fn answers(&self, host: &str, path: &str, status: u16) -> Answer {
+        let what = format!("{status} for {host}{path}");
+        until(&what, async || self.get(host, path).await.filter(|answer| answer.status == status)).await
+    }
+
+    /// Waits until exactly these many tasks answer for a host.
+    pub async fn tasks(&self, host: &str, count: usize) -> std::collections::BTreeSet<String> {
+        let what = format!("{count} tasks behind {host}");
+        until(&what, async || {
+            let mut tasks = std::collections::BTreeSet::new();
+            for _ in 0..count * 4 {
+                tasks.insert(self.get(host, "/").await.filter(|answer| answer.status == 200)?.task);
+            }
+            (tasks.len() == count).then_some(tasks)
+        })
+        .await
+    }
+
+    /// Speaks TCP: sends a line, reads what comes first.
+    pub async fn tcp(&self, port: u16) -> Option<String> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect((self.host.as_str(), port)).await.ok()?;
+        stream.write_all(b"hello\n").await.ok()?;
+        let mut buffer = [0; 256];
+        let read = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut buffer)).await.ok()?.ok()?;
+        (read > 0).then(|| String::from_utf8_lossy(&buffer[..read]).into_owned())
+    }
+
+    /// Puts, once no deployment is under way any more.
+    pub async fn put(&self, path: &str, body: Value) -> reqwest::StatusCode {
+        let url = format!("{}{path}", self.marathon.url());
+        until("the last deployment to end", async || {
+            let status = self.client.put(&url).json(&body).send().await.ok()?.status();
+            (status != reqwest::StatusCode::CONFLICT).then_some(status)
+        })
+        .await
+    }
+
+    /// Deletes, once no deployment is under way any more.
+    pub async fn delete(&self, path: &str) -> reqwest::StatusCode {
+        let url = format!("{}{path}", self.marathon.url());
+        until("the last deployment to end", async || {
+            let status = self.client.delete(&url).send().await.ok()?.status();
+            (status != reqwest::StatusCode::CONFLICT).then_some(status)
+        })
+        .await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> reqwest::StatusCode {
+        let url = format!("{}{path}", self.marathon.url());
+        self.client.post(url).json(&body).send().await.unwrap().status()
+    }
+
+    pub async fn info(&self) -> Option<Info> {
+        Info::parse(&command(&self.config.haproxy.socket, "show info", Duration::from_secs(2)).await.ok()?)
+    }
+
+    /// The configuration that is current.
+    pub fn current(&self) -> String {
+        std::fs::read_to_string(self.config.haproxy.state_dir.join("current/haproxy.cfg")).unwrap_or_default()
+    }
+}
+
+impl Drop for Stage {
+    /// Whatever a failing test left: HAProxy outlives us by design, so it has to be ended by name.
+    fn drop(&mut self) {
+        let socket = self.config.haproxy.master_socket.display().to_string();
+        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let ours = String::from_utf8_lossy(&line).contains(&socket);
+            if let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()).filter(|_| ours) {
+                let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Waits for something to come true, and says what it was when it does not.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// An app of one port, with these labels.
+pub fn app(id: &str, instances: u32, port: u16, labels: Value) -> Value {
+    json!({
+        "id": id, "cmd": "serve", "instances": instances,
+        "portDefinitions": [{ "port": port, "protocol": "tcp" }], "labels": labels,
+    })
+}
+
+/// An app with a vhost.
+pub fn vhost(id: &str, instances: u32, host: &str) -> Value {
+    app(id, instances, 0, json!({ "HAPROXY_0_VHOST": host }))
+}
