@@ -216,3 +216,6 @@ fn condition(condition: &str) -> Option<What> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

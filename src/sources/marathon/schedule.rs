@@ -199,3 +199,6 @@ impl Schedule {
         self.resync_at = now + self.resync.mul_f64(0.9 + fastrand::f64() / 5.0);
     }
 }
+
+#[cfg(test)]
+mod tests;
