@@ -185,8 +185,8 @@ impl Follower {
             Done::All(began, Ok(readings)) => {
                 self.complaints.over();
                 self.last_all = Some(now);
-                let snapshot = self.cluster.commit(readings, began, now);
-                self.schedule.all_done(now);
+                let mut snapshot = self.cluster.commit(readings, began, now);
+                self.schedule.all_done(std::mem::take(&mut snapshot.incomplete), now);
                 self.tell_all(snapshot, now).await
             }
             Done::All(_, Err(error)) => {
@@ -248,9 +248,6 @@ impl Follower {
             status.last_full_read = Some(SystemTime::now());
             status.apps = snapshot.apps.len();
         });
-        for id in snapshot.incomplete {
-            self.schedule.again_later(id, now);
-        }
         self.tell(SourceEvent::Init).await?;
         for app in snapshot.apps {
             self.schedule.readiness(&app.id, self.cluster.awaits_readiness(&app.id), now);

@@ -117,6 +117,8 @@ fn an_instance_is_told_from_the_id_of_its_task_in_every_version() {
 fn an_unknown_event_tells_nothing_and_garbage_is_an_error() {
     assert_eq!(parse(r#"{"eventType":"brand_new_event","appId":"/x"}"#).unwrap(), Told::default());
     assert_eq!(parse(r#"{"eventType":"framework_message_event","message":[1,2]}"#).unwrap(), Told::default());
+    assert_eq!(parse(r#"{"eventType":"brand_new_event","appId":7}"#).unwrap(), Told::default());
+    assert!(parse(r#"{"eventType":"status_update_event","appId":7}"#).is_err());
     assert!(parse("{\"eventType\":").is_err());
     assert!(parse("[]").is_err());
 }

@@ -31,7 +31,7 @@ async fn fifty_one_changed_apps_are_one_list() {
     (0..51).for_each(|number| schedule.dirty(id(number)));
     assert_eq!(schedule.next(now), Some(Next::All));
     assert_eq!(schedule.next(now), None);
-    schedule.all_done(now);
+    schedule.all_done(Vec::new(), now);
     assert_eq!(schedule.next(now), None);
 }
 
@@ -72,7 +72,7 @@ async fn a_change_that_no_deployment_explains_within_two_seconds_reads_everythin
     assert_eq!(schedule.next(now), None);
     schedule.wake(due);
     assert_eq!(schedule.next(due), Some(Next::All));
-    schedule.all_done(due);
+    schedule.all_done(Vec::new(), due);
     assert!(schedule.wake_at(due) > due + HOUR / 2);
 }
 
@@ -100,4 +100,21 @@ async fn an_app_without_a_url_of_its_own_is_read_with_all_others() {
     let (mut schedule, now) = schedule();
     schedule.dirty(AppId::new("/shop/tasks"));
     assert_eq!(schedule.next(now), Some(Next::All));
+}
+
+#[tokio::test]
+async fn apps_that_cannot_be_completed_are_not_read_in_a_hurry_however_many_they_are() {
+    let (mut schedule, mut now) = schedule();
+    schedule.all();
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        assert_eq!(schedule.next(now), Some(Next::All));
+        let incomplete = (0..60).map(id).chain([AppId::new("/x/tasks")]).collect();
+        schedule.all_done(incomplete, now);
+        assert_eq!(schedule.next(now), None);
+        let before = now;
+        now = schedule.retries.values().map(|(at, _)| *at).max().unwrap();
+        waits.push(now - before);
+    }
+    assert!(waits[11] > Duration::from_secs(15), "{waits:?}");
 }
