@@ -116,7 +116,7 @@ impl Auth {
             Kind::None
         };
         let auth = Self { kind, current: Mutex::new(None) };
-        let made = auth.from_secret()?;
+        let made = auth.secret_header()?;
         Ok(Self { current: Mutex::new(made.map(|header| (header, None))), ..auth })
     }
 
@@ -160,13 +160,13 @@ impl Auth {
             let (header, renew_at) = login(file, client).await?;
             Some((header, Some(renew_at)))
         } else {
-            self.from_secret()?.map(|header| (header, None))
+            self.secret_header()?.map(|header| (header, None))
         };
         current.clone_from(&made);
         Ok(made.map(|(header, _)| header).filter(|header| header != refused))
     }
 
-    fn from_secret(&self) -> Result<Option<HeaderValue>, MarathonError> {
+    fn secret_header(&self) -> Result<Option<HeaderValue>, MarathonError> {
         match &self.kind {
             Kind::None | Kind::ServiceAccount { .. } => Ok(None),
             Kind::Basic { user, password } => {

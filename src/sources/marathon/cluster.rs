@@ -93,10 +93,6 @@ impl Cluster {
         self.apps.clone()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.apps.len()
-    }
-
     /// Whether a running task of the app waits for its readiness check, of which no event tells.
     pub(crate) fn awaits_readiness(&self, id: &AppId) -> bool {
         let waits = |task: &Task| task.state == TaskState::Running && !task.ready;
@@ -305,3 +301,6 @@ fn apply(app: &mut App, id: &TaskId, what: What) {
         What::Ended | What::Lost | What::Unreachable => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,3 +250,6 @@ pub(crate) fn labels(app: &WireApp) -> BTreeMap<Box<str>, Box<str>> {
     };
     app.labels.iter().flatten().filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,7 +151,11 @@ impl WireStep {
 /// Reads one event. The type is taken from the JSON: servers on Jetty 8 wrote no `event:` line. A type that means
 /// nothing here tells nothing.
 pub(crate) fn parse(data: &str) -> Result<Told, serde_json::Error> {
-    let event: WireEvent = serde_json::from_str(data)?;
+    let event: WireEvent = match serde_json::from_str(data) {
+        Ok(event) => event,
+        Err(_) if is_of_no_concern(data) => return Ok(Told::default()),
+        Err(error) => return Err(error),
+    };
     let mut told = Told::default();
     match event.event_type.as_str() {
         "event_stream_attached" => told.attached = true,
@@ -172,6 +176,17 @@ pub(crate) fn parse(data: &str) -> Result<Told, serde_json::Error> {
         _ => {}
     }
     Ok(told)
+}
+
+/// Servers before 1.3.7 send every type, and a type that means nothing here may have any shape.
+fn is_of_no_concern(data: &str) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct OnlyType {
+        event_type: String,
+    }
+    let kind = serde_json::from_str::<OnlyType>(data).map(|event| event.event_type);
+    kind.is_ok_and(|kind| !EVENT_TYPES.contains(&kind.as_str()))
 }
 
 fn deployment(event: &WireEvent, told: &mut Told) {
@@ -216,3 +231,6 @@ fn condition(condition: &str) -> Option<What> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

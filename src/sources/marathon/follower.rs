@@ -20,6 +20,10 @@ use crate::config::MarathonConfig;
 use crate::model::{AppId, TaskId};
 use crate::sources::{Refresh, SourceEvent};
 
+/// After so many attempts without a stream the apps are read all the same: one attempt fails whenever the leader
+/// changes, and a read before the stream is attached has to be done again.
+const POLL_AFTER: u32 = 3;
+
 /// A read that came back.
 enum Done {
     All(Moment, Result<Vec<Reading>, MarathonError>),
@@ -41,7 +45,8 @@ pub(crate) struct Follower {
     events: mpsc::Sender<SourceEvent>,
     reporter: Reporter,
     complaints: Complaints,
-    attached: bool,
+    /// Attempts in a row that gave no stream.
+    without_stream: u32,
     last_all: Option<Instant>,
     poll: std::time::Duration,
 }
@@ -64,7 +69,7 @@ impl Follower {
             events,
             reporter,
             complaints: Complaints::default(),
-            attached: false,
+            without_stream: 0,
             last_all: None,
             poll: config.resync.min(config.backoff_max),
         }
@@ -133,13 +138,14 @@ impl Follower {
     async fn hear(&mut self, heard: Heard) -> Result<(), Gone> {
         let now = Instant::now();
         if heard.attached {
-            self.attached = true;
+            self.without_stream = 0;
             self.schedule.all();
             let reader = self.reader.clone();
             self.reads.spawn(async move { Done::Version(reader.version().await) });
         }
         if heard.lost {
-            self.without_stream(now);
+            self.without_stream += 1;
+            self.poll_instead(now);
         }
         if heard.garbled {
             self.schedule.all();
@@ -165,10 +171,9 @@ impl Follower {
     }
 
     /// As long as no stream can be had, the apps are asked for now and then.
-    fn without_stream(&mut self, now: Instant) {
-        let had_one = std::mem::take(&mut self.attached);
+    fn poll_instead(&mut self, now: Instant) {
         let due = self.last_all.is_none_or(|last| now.duration_since(last) >= self.poll);
-        if !had_one && due && !self.schedule.plans_all() {
+        if self.without_stream >= POLL_AFTER && due && !self.schedule.plans_all() {
             self.last_all = Some(now);
             self.schedule.all();
         }
@@ -180,8 +185,8 @@ impl Follower {
             Done::All(began, Ok(readings)) => {
                 self.complaints.over();
                 self.last_all = Some(now);
-                let snapshot = self.cluster.commit(readings, began, now);
-                self.schedule.all_done(now);
+                let mut snapshot = self.cluster.commit(readings, began, now);
+                self.schedule.all_done(std::mem::take(&mut snapshot.incomplete), now);
                 self.tell_all(snapshot, now).await
             }
             Done::All(_, Err(error)) => {
@@ -243,9 +248,6 @@ impl Follower {
             status.last_full_read = Some(SystemTime::now());
             status.apps = snapshot.apps.len();
         });
-        for id in snapshot.incomplete {
-            self.schedule.again_later(id, now);
-        }
         self.tell(SourceEvent::Init).await?;
         for app in snapshot.apps {
             self.schedule.readiness(&app.id, self.cluster.awaits_readiness(&app.id), now);

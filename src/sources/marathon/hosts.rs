@@ -13,7 +13,6 @@ const FRESH: Duration = Duration::from_secs(60);
 /// How long a failed look-up is not tried again, so that one dead name does not slow every read.
 const FAILED: Duration = Duration::from_secs(5);
 const ONE_LOOKUP: Duration = Duration::from_secs(2);
-const ALL_LOOKUPS: Duration = Duration::from_secs(4);
 const AT_ONCE: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +28,9 @@ struct Entry {
 pub(crate) struct Hosts(Mutex<HashMap<Box<str>, Entry>>);
 
 impl Hosts {
-    /// Looks up what is not known or no longer fresh: all names together, and never for more than four seconds.
-    pub(crate) async fn look_up(&self, names: HashSet<Box<str>>) {
+    /// Looks up what is not known or no longer fresh: all names together, and for no longer than `budget`, from which
+    /// the time spent is taken.
+    pub(crate) async fn look_up(&self, names: HashSet<Box<str>>, budget: &mut Duration) {
         let now = Instant::now();
         let due: Vec<Box<str>> = {
             let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,7 +41,7 @@ impl Hosts {
         };
         let mut missing: HashSet<Box<str>> = due.iter().cloned().collect();
         let mut found = stream::iter(due).map(look_up_one).buffer_unordered(AT_ONCE);
-        let deadline = now + ALL_LOOKUPS;
+        let deadline = now + *budget;
         while let Ok(Some((name, address))) = tokio::time::timeout_at(deadline, found.next()).await {
             missing.remove(&name);
             self.remember(name, address);
@@ -49,6 +49,7 @@ impl Hosts {
         for name in missing {
             self.remember(name, None);
         }
+        *budget = budget.saturating_sub(now.elapsed());
     }
 
     fn remember(&self, name: Box<str>, address: Option<IpAddr>) {
@@ -103,6 +104,14 @@ mod tests {
     fn an_address_of_version_4_is_preferred() {
         let found = ["::1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
         assert_eq!(preferred(found.into_iter()), Some("10.0.0.1".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn looking_up_takes_no_longer_than_its_budget() {
+        let hosts = Hosts::default();
+        let mut budget = Duration::ZERO;
+        hosts.look_up(HashSet::from(["agent.invalid".into()]), &mut budget).await;
+        assert!(hosts.failed("agent.invalid") && hosts.address("agent.invalid").is_none());
     }
 
     #[tokio::test]

@@ -270,3 +270,52 @@ fn identity(certificate: &Path, key: &Path) -> Result<Identity, MarathonError> {
         file_error("client_certificate_file", certificate, cause)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follows(cfg: &MarathonConfig, from: &str, to: &str) -> Result<(), String> {
+        let http = Http::new(cfg, Reporter::new()).unwrap();
+        let url = |text| Url::parse(text).unwrap();
+        http.may_follow(&url(from), &url(to)).map_err(|error| error.to_string())
+    }
+
+    fn cfg() -> MarathonConfig {
+        MarathonConfig {
+            endpoints: vec!["https://m1:8443".to_owned(), "https://m2:8443/marathon".to_owned()],
+            redirect_hosts: vec!["m3".to_owned(), "m4:8443".to_owned()],
+            token: Some("geheim".into()),
+            ..MarathonConfig::default()
+        }
+    }
+
+    #[test]
+    fn credentials_follow_to_endpoints_and_listed_hosts_only() {
+        let from = "https://m1:8443/v2/events";
+        for good in ["https://m2:8080/v2/events", "https://m3/v2/events", "https://m4:8443/v2/events"] {
+            assert_eq!(follows(&cfg(), from, good), Ok(()));
+        }
+        for bad in ["https://m4/v2/events", "https://m1.evil/v2/events", "https://m1@evil:8443/"] {
+            assert!(follows(&cfg(), from, bad).unwrap_err().contains("marathon.redirect_hosts"), "{bad}");
+        }
+        let anybody = MarathonConfig { token: None, ..cfg() };
+        assert_eq!(follows(&anybody, from, "http://elsewhere/v2/events"), Ok(()));
+    }
+
+    #[test]
+    fn credentials_go_from_https_to_http_only_where_that_is_allowed() {
+        let (from, to) = ("https://m1:8443/v2/events", "http://m2:8080/v2/events");
+        let error = follows(&cfg(), from, to).unwrap_err();
+        assert!(error.contains("marathon.redirect_to_http") && error.contains("http://m2:8080"), "{error}");
+        let allowed = MarathonConfig { redirect_to_http: true, ..cfg() };
+        assert_eq!(follows(&allowed, from, to), Ok(()));
+    }
+
+    #[test]
+    fn each_segment_of_a_path_is_encoded_on_its_own_below_the_endpoints_prefix() {
+        let http = Http::new(&cfg(), Reporter::new()).unwrap();
+        let url = http.url(1, ["v2", "apps", "a b", "c?d#e%2F"]);
+        assert_eq!(url.as_str(), "https://m2:8443/marathon/v2/apps/a%20b/c%3Fd%23e%252F");
+    }
+}

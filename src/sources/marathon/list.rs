@@ -134,3 +134,6 @@ fn collect(raw: &str, records: &mut Vec<Record>) -> Result<(), serde_json::Error
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

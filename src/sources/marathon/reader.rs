@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
@@ -20,6 +21,9 @@ use crate::model::{AppId, Problem, Timestamp};
 
 /// Records that cross from the parsing thread at a time.
 const BATCH: usize = 64;
+/// How long looking up agents may hold up an answer; what is not found in time is read again later.
+const LOOKUPS_OF_A_LIST: Duration = Duration::from_secs(15);
+const LOOKUPS_OF_AN_APP: Duration = Duration::from_secs(4);
 const VERSIONS_AT_ONCE: usize = 8;
 /// Old definitions kept; a cluster deploys only so much at a time.
 const VERSIONS_KEPT: usize = 2000;
@@ -56,8 +60,9 @@ impl Reader {
         let answer = self.http.get(url, Wanted::Json).await?.success().await?;
         let mut readings = Vec::new();
         let (mut batches, parsing) = parse_in_thread(answer);
+        let mut lookups = LOOKUPS_OF_A_LIST;
         while let Some(batch) = batches.recv().await {
-            self.understand(batch, known, &mut readings).await;
+            self.understand(batch, known, &mut readings, &mut lookups).await;
         }
         parsing.await?;
         Ok(readings)
@@ -88,7 +93,9 @@ impl Reader {
         let document: Document<'_> = serde_json::from_slice(&body.bytes)
             .map_err(|error| MarathonError::Body { url: body.url.clone(), cause: error.to_string() })?;
         let mut readings = Vec::new();
-        self.understand(vec![Record::parse(document.app.get())], known, &mut readings).await;
+        let records = vec![Record::parse(document.app.get())];
+        let mut lookups = LOOKUPS_OF_AN_APP;
+        self.understand(records, known, &mut readings, &mut lookups).await;
         let wrong = || MarathonError::Body { url: body.url, cause: "it is about another app".to_owned() };
         readings.pop().filter(|reading| reading.id() == id || reading.id().as_str() == "/").ok_or_else(wrong)
     }
@@ -115,7 +122,13 @@ impl Reader {
     }
 
     /// Finds out what the records alone do not say: the addresses of named hosts, and old definitions.
-    async fn understand(&self, records: Vec<Record>, known: &KnownApps, readings: &mut Vec<Reading>) {
+    async fn understand(
+        &self,
+        records: Vec<Record>,
+        known: &KnownApps,
+        readings: &mut Vec<Reading>,
+        lookups: &mut Duration,
+    ) {
         let mut pending = Vec::with_capacity(records.len());
         for record in records {
             match record {
@@ -131,7 +144,7 @@ impl Reader {
             app.incomplete = incomplete;
         }
         let names = pending.iter().flat_map(Pending::hosts).map(Into::into).collect();
-        self.hosts.look_up(names).await;
+        self.hosts.look_up(names, lookups).await;
         readings.extend(pending.into_iter().map(|app| Reading::App(Box::new(app.finish(&self.hosts)))));
     }
 

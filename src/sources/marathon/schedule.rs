@@ -93,28 +93,28 @@ impl Schedule {
 
     /// The next read to begin, if one may.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Next> {
-        if self.dirty.len() > LIST_ABOVE || self.dirty.iter().any(|id| !addressable(id)) {
-            self.want_all = true;
-        }
+        let held = |id: &AppId| self.retries.get(id).is_some_and(|(at, _)| *at > now);
+        let due: Vec<&AppId> = self.dirty.iter().filter(|id| !held(id)).collect();
+        let many = due.len() > LIST_ABOVE;
+        let ready = |id: &&&AppId| !self.reading.contains(**id) && addressable(id);
+        let one = due.iter().find(ready).map(|id| AppId::clone(id));
+        self.want_all |= many || due.iter().any(|id| !addressable(id));
         if self.want_all {
             if !self.reading_all && self.all_not_before.is_none_or(|at| at <= now) {
                 self.want_all = false;
                 self.reading_all = true;
                 self.dirty.clear();
-                self.retries.clear();
                 self.unexplained.clear();
                 return Some(Next::All);
             }
-            if self.dirty.len() > LIST_ABOVE {
+            if many {
                 return None;
             }
         }
         if self.reading.len() >= SINGLE_READS {
             return None;
         }
-        let held = |id: &AppId| self.retries.get(id).is_some_and(|(at, _)| *at > now);
-        let ready = |id: &&AppId| !self.reading.contains(*id) && !held(id) && addressable(id);
-        let id = self.dirty.iter().find(ready).cloned()?;
+        let id = one?;
         self.dirty.remove(&id);
         self.reading.insert(id.clone());
         Some(Next::One(id))
@@ -132,14 +132,19 @@ impl Schedule {
     }
 
     /// The app has to be read again, but not at once.
-    pub(crate) fn again_later(&mut self, id: AppId, now: Instant) {
+    fn again_later(&mut self, id: AppId, now: Instant) {
         let fresh = || (now, Backoff::new(self.backoff_max));
         let (at, backoff) = self.retries.entry(id.clone()).or_insert_with(fresh);
         *at = now + backoff.wait();
         self.dirty.insert(id);
     }
 
-    pub(crate) fn all_done(&mut self, now: Instant) {
+    /// Everything was read, and some apps told not everything.
+    pub(crate) fn all_done(&mut self, incomplete: Vec<AppId>, now: Instant) {
+        self.retries.retain(|id, _| incomplete.contains(id));
+        for id in incomplete {
+            self.again_later(id, now);
+        }
         self.reading_all = false;
         self.all_backoff.reset();
         self.all_not_before = None;
@@ -165,7 +170,9 @@ impl Schedule {
 
     pub(crate) fn readiness(&mut self, id: &AppId, awaited: bool, now: Instant) {
         if awaited {
-            self.awaiting_readiness.insert(id.clone(), now + READINESS);
+            // Where very many wait, a list every second would be no favour to Marathon.
+            let many = u32::try_from(self.awaiting_readiness.len()).unwrap_or(u32::MAX) / 25;
+            self.awaiting_readiness.insert(id.clone(), now + READINESS.saturating_mul(1 + many));
         } else {
             self.awaiting_readiness.remove(id);
         }
@@ -199,3 +206,6 @@ impl Schedule {
         self.resync_at = now + self.resync.mul_f64(0.9 + fastrand::f64() / 5.0);
     }
 }
+
+#[cfg(test)]
+mod tests;

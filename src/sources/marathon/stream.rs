@@ -76,6 +76,7 @@ impl Listener {
         let mut events = client.stream();
         let mut barrier = None;
         let mut heard_any = false;
+        let mut garbled = false;
         loop {
             let give_up_waiting = async {
                 match barrier.filter(|_| attached_at.is_none()) {
@@ -102,7 +103,7 @@ impl Listener {
                 }
                 Some(Ok(SSE::Event(event))) => {
                     heard_any = true;
-                    self.hear(&event.data, at, attached_at);
+                    self.hear(&event.data, at, attached_at, &mut garbled);
                 }
                 Some(Ok(SSE::Comment(_))) => {}
                 Some(Err(Error::Eof)) | None if !heard_any => {
@@ -114,7 +115,7 @@ impl Listener {
         }
     }
 
-    fn hear(&self, data: &str, at: usize, attached_at: &mut Option<Instant>) {
+    fn hear(&self, data: &str, at: usize, attached_at: &mut Option<Instant>, garbled: &mut bool) {
         self.reporter.event();
         match events::parse(data) {
             // Others that attach are told of as well; the first one on a stream is oneself.
@@ -125,12 +126,12 @@ impl Listener {
             }
             Ok(told) => self.inbox.add(told),
             Err(error) => {
-                let endpoint = shown(self.http.endpoint(at));
-                tracing::warn!(
-                    marathon.endpoint = endpoint,
-                    %error,
-                    "an event cannot be understood; everything is read again"
-                );
+                // Once a stream: what cannot be understood once will come again.
+                if !std::mem::replace(garbled, true) {
+                    let endpoint = shown(self.http.endpoint(at));
+                    let text = "an event cannot be understood; everything is read again";
+                    tracing::warn!(marathon.endpoint = endpoint, %error, "{text}");
+                }
                 self.inbox.change(|heard| heard.garbled = true);
             }
         }
