@@ -57,7 +57,7 @@ async fn a_kept_alive_connection_can_become_a_stream() {
 #[tokio::test]
 async fn a_heartbeat_can_arrive_in_two_pieces() {
     let mut options = options(Profile::V1_11);
-    options.heartbeat = Duration::from_millis(50);
+    options.heartbeat = Duration::from_millis(200);
     let bench = Bench::with(options).await;
     bench.put("/standin/faults", json!({"events": {"split_heartbeat": {"delay_ms": 100}}})).await;
     let mut stream = bench.stream("").await;

@@ -11,6 +11,7 @@ use super::bench::{Bench, Stream, options, tasks, text};
 async fn a_standby_redirects_streams_and_proxies_the_rest() {
     let (leader, standby) = (Bench::start(Profile::V1_11).await, Bench::start(Profile::V1_11).await);
     leader.post("/v2/apps", json!({"id": "/a", "cmd": "x"})).await;
+    leader.settled("/a").await;
     let target = leader.standin.url();
     standby.put("/standin/faults", json!({"standby": {"mode": "redirect", "target": target}})).await;
     let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
