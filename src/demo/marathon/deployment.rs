@@ -129,7 +129,7 @@ fn scale(core: &Arc<Core>, state: &mut State, id: &str) -> bool {
     let Some(app) = state.apps.get(id) else { return true };
     let wanted = app.definition.instances;
     let active = app.active();
-    let surplus = victims(app, |task| task.active(), active.saturating_sub(wanted));
+    let surplus = victims(app, Task::active, active.saturating_sub(wanted));
     for _ in active..wanted {
         lifecycle::launch(core, state, id, None);
     }

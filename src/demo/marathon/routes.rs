@@ -130,7 +130,7 @@ fn pods(core: &Core, call: &Call, rest: &[&str]) -> Reply {
     }
     match (&call.method, rest) {
         (&Method::GET | &Method::HEAD, [] | ["::status"]) => Reply::ok(&json!([])),
-        (&Method::GET, [pod @ ..]) => {
+        (&Method::GET, pod) => {
             let id = pod.join("/");
             Reply::not_found(&format!("Pod '/{}'", id.split("::").next().unwrap_or_default()))
         }

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::clock;
 use super::core::Core;
@@ -95,6 +95,7 @@ async fn write(
     let mut fault = core.faults.changed.subscribe();
     let beat = core.options.heartbeat;
     let mut heartbeat = interval_at(Instant::now() + beat, beat);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let silent = *fault.borrow_and_update() == Some(EventFault::Silent);
         tokio::select! {
