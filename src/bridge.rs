@@ -15,6 +15,7 @@ use crate::haproxy::{Driver, External, Managed};
 use crate::model::{Problem, ServiceId};
 use crate::placement::Placement;
 use crate::reconcile::desired::{Desired, PLACEMENT};
+use crate::reconcile::good::GoodServices;
 use crate::reconcile::{Pending, Reconciler};
 use crate::render::{Files, Templates};
 use crate::rules::FileStore;
@@ -52,10 +53,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let placement = load_placement(&config.haproxy.state_dir);
     let served_before: HashSet<_> = placement.tasks().cloned().collect();
     let marathon = Marathon::new(&config.marathon, served_before.clone())?;
-    let state = State::new(&config.labels, &config.safety, ports.reserved(&config.haproxy, https), served_before);
-    let desired = Desired::new(templates, head, ports, extra, placement);
+    let state =
+        State::new(&config.labels, &config.safety, ports.reserved(&config.haproxy, https), served_before);
+    let good = GoodServices::load(&config.haproxy.state_dir);
+    let desired = Desired::new(templates, head, ports, extra, placement, good);
     let (problems, _) = watch::channel(BTreeMap::new());
-    let reconciler = Reconciler::new(driver, desired, loaded, config.haproxy.reload_interval, problems.clone());
+    let reconciler =
+        Reconciler::new(driver, desired, loaded, config.haproxy.reload_interval, problems.clone());
 
     let (events_tx, events) = mpsc::channel(EVENTS);
     let refresh = Refresh::default();
@@ -90,7 +94,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     match ended {
         None => Ok(()),
         Some(Ok(part)) => bail!("{part} has ended; HAProxy goes on with what it has"),
-        Some(Err(error)) => bail!("a part of Causeway has failed ({error}); HAProxy goes on with what it has"),
+        Some(Err(error)) => {
+            bail!("a part of Causeway has failed ({error}); HAProxy goes on with what it has")
+        }
     }
 }
 
@@ -107,7 +113,10 @@ async fn open(config: &Config, jail: Option<&Jail>) -> Result<(Driver, Option<Fi
     if managed.processes().await.is_none() {
         match managed.start_current().await {
             Ok(Some(generation)) => {
-                tracing::info!(haproxy.generation = generation.number, "HAProxy is started with what was good last");
+                tracing::info!(
+                    haproxy.generation = generation.number,
+                    "HAProxy is started with what was good last"
+                );
                 loaded = managed.generations().read(&generation);
             }
             Ok(None) => {}
@@ -121,7 +130,9 @@ async fn open(config: &Config, jail: Option<&Jail>) -> Result<(Driver, Option<Fi
             tracing::info!(haproxy.generation = number, "the running HAProxy is adopted");
             loaded = Some(files);
         }
-        None => tracing::warn!("a HAProxy runs with a configuration that is not known here; it is reloaded when the apps are known"),
+        None => tracing::warn!(
+            "a HAProxy runs with a configuration that is not known here; it is reloaded when the apps are known"
+        ),
     }
     Ok((driver, loaded))
 }
@@ -136,7 +147,8 @@ async fn fold(
 ) {
     let mut believe = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
         .expect("SIGUSR1 is a signal that can be caught");
-    let mut ask_again = tokio::time::interval((hold_time / 6).clamp(Duration::from_millis(100), Duration::from_secs(10)));
+    let mut ask_again =
+        tokio::time::interval((hold_time / 6).clamp(Duration::from_millis(100), Duration::from_secs(10)));
     loop {
         let was_ready = state.is_ready();
         let changes = tokio::select! {
@@ -189,7 +201,10 @@ fn lock(state_dir: &Path) -> Result<std::fs::File> {
     let path = state_dir.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     if file.try_lock().is_err() {
-        bail!("another Causeway runs with haproxy.state_dir = {}; stop it, or give this one another", state_dir.display());
+        bail!(
+            "another Causeway runs with haproxy.state_dir = {}; stop it, or give this one another",
+            state_dir.display()
+        );
     }
     Ok(file)
 }

@@ -30,7 +30,8 @@ pub async fn run(args: &DemoArgs, stop: CancellationToken) -> Result<()> {
         listen: ([127, 0, 0, 1], args.marathon_port).into(),
         ..marathon::Options::default()
     };
-    let stand_in = marathon::StandIn::start(options).await.context("the stand-in Marathon (see --marathon-port)")?;
+    let stand_in =
+        marathon::StandIn::start(options).await.context("the stand-in Marathon (see --marathon-port)")?;
     let mut config = Config::default();
     config.log.level = "causeway=info,warn".to_owned();
     config.marathon.endpoints = vec![stand_in.url()];
@@ -119,7 +120,9 @@ async fn wait_until_served(client: &reqwest::Client, port: u16, stop: &Cancellat
                 return Ok(());
             }
             if tokio::time::Instant::now() > deadline {
-                anyhow::bail!("{name} ({host}{path}) was not served by {app} within 30 s; the log above says why");
+                anyhow::bail!(
+                    "{name} ({host}{path}) was not served by {app} within 30 s; the log above says why"
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -128,9 +131,11 @@ async fn wait_until_served(client: &reqwest::Client, port: u16, stop: &Cancellat
 }
 
 fn page(marathon: u16, http: u16) -> String {
-    let mut page = String::from("\nHAProxy serves what the stand-in Marathon runs. Try, in another terminal:\n\n");
+    let mut page =
+        String::from("\nHAProxy serves what the stand-in Marathon runs. Try, in another terminal:\n\n");
     for (name, host, path, _) in WAYS {
-        let _infallible = writeln!(page, "  curl -H 'Host: {host}' http://127.0.0.1:{http}{path:<14} # {name}");
+        let _infallible =
+            writeln!(page, "  curl -H 'Host: {host}' http://127.0.0.1:{http}{path:<14} # {name}");
     }
     let _infallible = write!(
         page,
@@ -163,10 +168,14 @@ async fn show_once(client: &reqwest::Client, args: &DemoArgs, stop: &Cancellatio
     client.put(url).json(&json!({ "instances": 4 })).send().await?.error_for_status()?;
     let mut tasks = std::collections::BTreeSet::new();
     while tasks.len() < 4 && !stop.is_cancelled() {
-        let request = client.get(format!("http://127.0.0.1:{}/", args.http_port)).header("Host", "shop.example.com");
+        let request =
+            client.get(format!("http://127.0.0.1:{}/", args.http_port)).header("Host", "shop.example.com");
         let response = request.send().await?.error_for_status()?;
         tasks.extend(response.headers().get("x-task").and_then(|task| task.to_str().ok()).map(str::to_owned));
-        anyhow::ensure!(begun.elapsed() < Duration::from_secs(30), "scaling /shop/web to 4 did not show within 30 s");
+        anyhow::ensure!(
+            begun.elapsed() < Duration::from_secs(30),
+            "scaling /shop/web to 4 did not show within 30 s"
+        );
     }
     tell(&format!("scaled /shop/web from 2 to 4: all four answer after {:?}\n", begun.elapsed()));
     Ok(())

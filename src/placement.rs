@@ -71,7 +71,10 @@ struct ServiceRecord {
 
 impl Serialize for Placement {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let record = |(id, slots): (&ServiceId, &BTreeMap<TaskId, u32>)| ServiceRecord { id: id.clone(), slots: slots.clone() };
+        let record = |(id, slots): (&ServiceId, &BTreeMap<TaskId, u32>)| ServiceRecord {
+            id: id.clone(),
+            slots: slots.clone(),
+        };
         Record { services: self.services.iter().map(record).collect() }.serialize(serializer)
     }
 }
@@ -79,6 +82,8 @@ impl Serialize for Placement {
 impl<'de> Deserialize<'de> for Placement {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let record = Record::deserialize(deserializer)?;
-        Ok(Self { services: record.services.into_iter().map(|service| (service.id, service.slots)).collect() })
+        Ok(Self {
+            services: record.services.into_iter().map(|service| (service.id, service.slots)).collect(),
+        })
     }
 }

@@ -116,7 +116,12 @@ pub fn diff(desired: &Files, observed: &Files) -> String {
             text.push_str(&format!("certificate {name} differs\n"));
         } else {
             let lines = similar::TextDiff::from_lines(old, new);
-            text.push_str(&lines.unified_diff().header(&format!("running/{name}"), &format!("desired/{name}")).to_string());
+            text.push_str(
+                &lines
+                    .unified_diff()
+                    .header(&format!("running/{name}"), &format!("desired/{name}"))
+                    .to_string(),
+            );
         }
     }
     text
@@ -138,11 +143,17 @@ fn compare_sections(desired: &str, observed: &str, reasons: &mut BTreeSet<Reason
 
 fn difference(section: &str, lines: &[&str], old: &[&str]) -> Reason {
     let without_servers = |lines: &[&str]| -> Vec<String> {
-        lines.iter().filter(|line| !line.trim_start().starts_with("server ")).map(|line| (*line).to_owned()).collect()
+        lines
+            .iter()
+            .filter(|line| !line.trim_start().starts_with("server "))
+            .map(|line| (*line).to_owned())
+            .collect()
     };
     let backend = section.strip_prefix("backend ").and_then(|rest| rest.split(' ').next());
     match backend {
-        Some(backend) if without_servers(lines) == without_servers(old) => Reason::Servers { backend: backend.to_owned() },
+        Some(backend) if without_servers(lines) == without_servers(old) => {
+            Reason::Servers { backend: backend.to_owned() }
+        }
         _ => Reason::SectionChanged { section: section.to_owned() },
     }
 }
@@ -151,8 +162,20 @@ fn difference(section: &str, lines: &[&str], old: &[&str]) -> Reason {
 /// keywords; everything of a section is indented by our templates, and by custom if not by rule in those of others).
 fn sections(config: &str) -> BTreeMap<&str, Vec<&str>> {
     const SECTIONS: [&str; 14] = [
-        "global", "defaults", "frontend", "backend", "listen", "userlist", "peers", "resolvers", "mailers", "program",
-        "http-errors", "ring", "log-forward", "cache",
+        "global",
+        "defaults",
+        "frontend",
+        "backend",
+        "listen",
+        "userlist",
+        "peers",
+        "resolvers",
+        "mailers",
+        "program",
+        "http-errors",
+        "ring",
+        "log-forward",
+        "cache",
     ];
     let begins = |line: &str| {
         let word = line.split_whitespace().next().unwrap_or_default();
@@ -195,7 +218,8 @@ mod tests {
     #[test]
     fn a_change_of_servers_alone_is_told_from_a_change_of_the_backend() {
         let old = "backend a\n    balance roundrobin\n    server slot1 127.0.0.1:1\n";
-        let more = "backend a\n    balance roundrobin\n    server slot1 127.0.0.1:1\n    server slot2 127.0.0.1:2\n";
+        let more =
+            "backend a\n    balance roundrobin\n    server slot1 127.0.0.1:1\n    server slot2 127.0.0.1:2\n";
         let other = "backend a\n    balance leastconn\n    server slot1 127.0.0.1:1\n";
         assert_eq!(reasons(more, old), [Reason::Servers { backend: "a".to_owned() }]);
         assert_eq!(reasons(other, old), [Reason::SectionChanged { section: "backend a".to_owned() }]);
@@ -207,7 +231,10 @@ mod tests {
         let section = |name: &str| format!("backend {name}");
         assert_eq!(
             reasons,
-            [Reason::SectionAdded { section: section("b") }, Reason::SectionRemoved { section: section("a") }]
+            [
+                Reason::SectionAdded { section: section("b") },
+                Reason::SectionRemoved { section: section("a") }
+            ]
         );
     }
 

@@ -14,6 +14,7 @@ use crate::render::{Files, TemplateError};
 use crate::state::Changes;
 
 pub mod desired;
+pub mod good;
 
 use desired::Desired;
 
@@ -132,7 +133,8 @@ impl Reconciler {
     /// When the next round may begin: at once, or when the last reload is old enough.
     fn next_round(&self) -> Option<Instant> {
         let spaced = self.reloaded.map(|at| at + self.reload_interval);
-        (self.ready && self.dirty).then(|| spaced.into_iter().chain(self.retry).max().unwrap_or_else(Instant::now))
+        (self.ready && self.dirty)
+            .then(|| spaced.into_iter().chain(self.retry).max().unwrap_or_else(Instant::now))
     }
 
     fn take(&mut self, changes: Changes) {
@@ -153,7 +155,10 @@ impl Reconciler {
             if let Driver::Managed(managed) = &mut self.driver {
                 match managed.start_current().await {
                     Ok(Some(generation)) => {
-                        tracing::warn!(haproxy.generation = generation.number, "HAProxy was gone and is started again");
+                        tracing::warn!(
+                            haproxy.generation = generation.number,
+                            "HAProxy was gone and is started again"
+                        );
                         self.loaded = managed.generations().read(&generation);
                     }
                     Ok(None) => {}
@@ -215,8 +220,14 @@ impl Reconciler {
             match applied {
                 Ok(applied) => {
                     self.loaded = Some(files);
-                    self.desired.prove();
-                    report(&applied, generation.number, &reasons, &self.desired.take_events(), begun.elapsed());
+                    self.desired.prove(self.driver.generations())?;
+                    report(
+                        &applied,
+                        generation.number,
+                        &reasons,
+                        &self.desired.take_events(),
+                        begun.elapsed(),
+                    );
                     return Ok(());
                 }
                 Err(error) => {

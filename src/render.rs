@@ -71,7 +71,11 @@ impl Owners {
 fn fill(text: &mut String, shape: &str, servers: &BTreeMap<String, Arc<str>>) {
     for (index, part) in shape.split(SERVERS_MARK).enumerate() {
         // Between two marks stands the backend's name.
-        if index % 2 == 0 { text.push_str(part) } else { text.push_str(servers.get(part).map_or("", |lines| lines)) }
+        if index % 2 == 0 {
+            text.push_str(part)
+        } else {
+            text.push_str(servers.get(part).map_or("", |lines| lines))
+        }
     }
 }
 
@@ -79,7 +83,8 @@ fn fill(text: &mut String, shape: &str, servers: &BTreeMap<String, Arc<str>>) {
 #[must_use]
 pub fn server_lines(service: &Service, placement: &Placement) -> String {
     let slots = placement.slots(&service.id);
-    let slot = |server: &crate::model::Server| slots.and_then(|slots| slots.get(&server.task)).copied().unwrap_or(0);
+    let slot =
+        |server: &crate::model::Server| slots.and_then(|slots| slots.get(&server.task)).copied().unwrap_or(0);
     let mut servers: Vec<_> = service.servers.iter().map(|server| (slot(server), server)).collect();
     servers.sort_by_key(|(slot, _)| *slot);
     let check = if service.backend.check { " check inter 2s fall 3 rise 2" } else { "" };

@@ -2,8 +2,8 @@
 
 use crate::config::LabelsConfig;
 use crate::model::{
-    App, AppPort, Backend, HealthProtocol, Mode, Problem, ProblemKind, Route, RouteMatch, Rule, Server, Service,
-    ServiceId,
+    App, AppPort, Backend, HealthProtocol, Mode, Problem, ProblemKind, Route, RouteMatch, Rule, Server,
+    Service, ServiceId, TaskState,
 };
 
 pub mod claims;
@@ -28,7 +28,8 @@ pub fn of(app: &App, rule: Option<&Rule>, config: &LabelsConfig, watched: bool) 
     let mut problems = Vec::new();
     let labels = AppLabels::parse(app, &mut problems);
     let tcp_port = bamboo_tcp_port(app, &mut problems);
-    let selected = labels.any || tcp_port.is_some() || rule.is_some() || config.groups.iter().any(|group| group == "*");
+    let selected =
+        labels.any || tcp_port.is_some() || rule.is_some() || config.groups.iter().any(|group| group == "*");
     let default_rule = !selected && config.default_rule;
     if !selected && !default_rule {
         return AppServices::default();
@@ -37,7 +38,8 @@ pub fn of(app: &App, rule: Option<&Rule>, config: &LabelsConfig, watched: bool) 
     let mut services = Vec::new();
     for (index, port) in app.ports.iter().enumerate() {
         let port_labels = labels.port(index);
-        if builder.serves(&labels, port_labels) && builder.can_carry(index, port, port_labels, &mut problems) {
+        if builder.serves(&labels, port_labels) && builder.can_carry(index, port, port_labels, &mut problems)
+        {
             services.push(builder.service(index, port, port_labels, &mut problems));
         }
     }
@@ -74,7 +76,13 @@ impl Builder<'_> {
         wanted.is_empty() || wanted.iter().any(|group| group == "*" || groups.contains(group))
     }
 
-    fn can_carry(&self, index: usize, port: &AppPort, labels: &PortLabels, problems: &mut Vec<Problem>) -> bool {
+    fn can_carry(
+        &self,
+        index: usize,
+        port: &AppPort,
+        labels: &PortLabels,
+        problems: &mut Vec<Problem>,
+    ) -> bool {
         if port.udp_only && !labels.vhosts.is_empty() {
             problems.push(Problem::of(
                 &self.app.id,
@@ -86,7 +94,13 @@ impl Builder<'_> {
         !port.udp_only
     }
 
-    fn service(&self, index: usize, port: &AppPort, labels: &PortLabels, problems: &mut Vec<Problem>) -> Service {
+    fn service(
+        &self,
+        index: usize,
+        port: &AppPort,
+        labels: &PortLabels,
+        problems: &mut Vec<Problem>,
+    ) -> Service {
         let routes = self.routes(index, labels, problems);
         let mode = labels.mode.unwrap_or_else(|| self.default_mode(index, !routes.is_empty()));
         if mode == Mode::Tcp && !routes.is_empty() {
@@ -97,7 +111,8 @@ impl Builder<'_> {
                 "in tcp mode only its service port leads to it: set the mode to http, or take the routes away",
             ));
         }
-        let port = labels.port.or(port.service_port).filter(|_| self.config.service_ports || labels.port.is_some());
+        let port =
+            labels.port.or(port.service_port).filter(|_| self.config.service_ports || labels.port.is_some());
         Service {
             id: self.id(index),
             port,
@@ -125,8 +140,13 @@ impl Builder<'_> {
         ServiceId { app: self.app.id.clone(), port_index }
     }
 
-    fn backend(&self, index: usize, mode: Mode, balance: &'static str) -> Backend {
-        Backend { name: backend_name(&self.id(index), mode), mode, balance, check: self.watched }
+    fn backend(&self, index: usize, mode: Mode, balance: &str) -> Backend {
+        Backend {
+            name: backend_name(&self.id(index), mode),
+            mode,
+            balance: balance.to_owned(),
+            check: self.watched,
+        }
     }
 
     /// marathon-lb's default: http where the port's own check is HTTP, or where a route by host leads to it.
@@ -140,11 +160,8 @@ impl Builder<'_> {
     }
 
     fn routes(&self, index: usize, labels: &PortLabels, problems: &mut Vec<Problem>) -> Vec<Route> {
-        let mut routes: Vec<Route> = labels
-            .matches()
-            .into_iter()
-            .map(|matches| Route { matches, from_rule: false })
-            .collect();
+        let mut routes: Vec<Route> =
+            labels.matches().into_iter().map(|matches| Route { matches, from_rule: false }).collect();
         for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
             match criterion::of_rule(route) {
                 Ok(matches) => routes.push(Route { matches, from_rule: true }),
@@ -223,7 +240,10 @@ fn rule_problems(app: &App, rule: &Rule, services: &[Service], problems: &mut Ve
             problems.push(Problem::of(
                 &app.id,
                 ProblemKind::Rule,
-                format!("a route of its rule leads to port index {}, which the app does not serve", route.port),
+                format!(
+                    "a route of its rule leads to port index {}, which the app does not serve",
+                    route.port
+                ),
                 format!("the app declares {} port(s), counted from 0: correct the rule", app.ports.len()),
             ));
         }
@@ -231,7 +251,8 @@ fn rule_problems(app: &App, rule: &Rule, services: &[Service], problems: &mut Ve
 }
 
 fn no_server_problem(app: &App, services: &[Service], problems: &mut Vec<Problem>) {
-    if app.tasks.is_empty() || services.is_empty() || services.iter().any(|service| !service.servers.is_empty()) {
+    let started = app.tasks.values().any(|task| task.state != TaskState::Starting);
+    if !started || services.is_empty() || services.iter().any(|service| !service.servers.is_empty()) {
         return;
     }
     problems.push(Problem::of(

@@ -105,7 +105,8 @@ impl State {
     pub fn problems(&self) -> Vec<Problem> {
         let of_sources = self.source_problems.values().flatten();
         let of_services = self.settled.values().flat_map(|settled| &settled.problems);
-        let mut problems: Vec<Problem> = of_sources.chain(of_services).chain(&self.rule_problems).cloned().collect();
+        let mut problems: Vec<Problem> =
+            of_sources.chain(of_services).chain(&self.rule_problems).cloned().collect();
         if let Some(held) = &self.held {
             problems.push(held_problem(&held.loss));
         }
@@ -183,7 +184,8 @@ impl State {
             .into_iter()
             .collect();
         self.rules = rules;
-        self.new_problems.extend(problems.iter().filter(|problem| !self.rule_problems.contains(problem)).cloned());
+        self.new_problems
+            .extend(problems.iter().filter(|problem| !self.rule_problems.contains(problem)).cloned());
         self.rule_problems = problems;
         if self.rules_read {
             return self.rebuild(changed);
@@ -252,7 +254,8 @@ impl State {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
             _ => false,
         };
-        let watched = self.settled.iter().filter(|(_, settled)| settled.services.iter().any(|each| each.backend.check));
+        let watched =
+            self.settled.iter().filter(|(_, settled)| settled.services.iter().any(|each| each.backend.check));
         let changed: BTreeSet<AppId> = old
             .keys()
             .chain(self.apps.keys())
@@ -280,7 +283,11 @@ impl State {
                 None => AppServices::default(),
             };
             unsettled.extend(self.claims.replace(&id, &wanted.services));
-            if self.apps.contains_key(&id) { self.wanted.insert(id.clone(), wanted) } else { self.wanted.remove(&id) };
+            if self.apps.contains_key(&id) {
+                self.wanted.insert(id.clone(), wanted)
+            } else {
+                self.wanted.remove(&id)
+            };
             unsettled.insert(id);
         }
         let mut changes = Changes::new();
@@ -301,7 +308,8 @@ impl State {
             }
         }
         let old = self.settled.remove(id).unwrap_or_default();
-        self.new_problems.extend(settled.problems.iter().filter(|problem| !old.problems.contains(problem)).cloned());
+        self.new_problems
+            .extend(settled.problems.iter().filter(|problem| !old.problems.contains(problem)).cloned());
         for service in &old.services {
             changes.insert(service.id.clone(), None);
         }

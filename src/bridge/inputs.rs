@@ -57,13 +57,20 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
 pub fn extra_files(config: &Config) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     let errors = &config.haproxy.errors;
-    for (name, own, built_in) in [("404", &errors.not_found, PAGE_404), ("503", &errors.unavailable, PAGE_503)] {
+    for (name, own, built_in) in
+        [("404", &errors.not_found, PAGE_404), ("503", &errors.unavailable, PAGE_503)]
+    {
         let page = match own {
-            Some(path) => std::fs::read(path).with_context(|| format!("haproxy.errors.{name}: {}", path.display()))?,
+            Some(path) => {
+                std::fs::read(path).with_context(|| format!("haproxy.errors.{name}: {}", path.display()))?
+            }
             None => built_in.as_bytes().to_vec(),
         };
         if page.len() > PAGE_MAX {
-            bail!("haproxy.errors.{name}: the page has {} bytes; HAProxy takes at most {PAGE_MAX}", page.len());
+            bail!(
+                "haproxy.errors.{name}: the page has {} bytes; HAProxy takes at most {PAGE_MAX}",
+                page.len()
+            );
         }
         files.insert(format!("errors/{name}.html"), page);
     }
@@ -80,8 +87,10 @@ fn certificate_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let entries = std::fs::read_dir(path).with_context(|| format!("tls.certificates: {}", path.display()))?;
-            let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+            let entries =
+                std::fs::read_dir(path).with_context(|| format!("tls.certificates: {}", path.display()))?;
+            let mut inside: Vec<PathBuf> =
+                entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
             inside.sort();
             files.extend(inside);
         } else {

@@ -29,15 +29,25 @@ impl ServicePorts {
     #[must_use]
     pub fn probe(config: &HaproxyConfig, https: bool) -> Self {
         let mut ports = Self::new(config, BTreeSet::new());
-        let host: IpAddr = config.bind_service_ports.trim_matches(['[', ']']).parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let host: IpAddr = config
+            .bind_service_ports
+            .trim_matches(['[', ']'])
+            .parse()
+            .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         let own: BTreeSet<u16> = own_ports(config, https).into_keys().collect();
-        let in_use = |port: &u16| own.contains(port) || TcpListener::bind((host, *port)).is_err_and(|error| {
-            error.kind() == std::io::ErrorKind::AddrInUse
-        });
+        let in_use = |port: &u16| {
+            own.contains(port)
+                || TcpListener::bind((host, *port))
+                    .is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+        };
         ports.taken = (ports.range.first..=ports.range.last).filter(in_use).collect();
         if !ports.taken.is_empty() {
             let shown: Vec<String> = ports.taken.iter().take(10).map(u16::to_string).collect();
-            tracing::warn!(ports.taken = ports.taken.len(), "service ports in use by others are not bound: {}", shown.join(", "));
+            tracing::warn!(
+                ports.taken = ports.taken.len(),
+                "service ports in use by others are not bound: {}",
+                shown.join(", ")
+            );
         }
         ports
     }
@@ -98,7 +108,8 @@ impl ServicePorts {
     pub fn reserved(&self, config: &HaproxyConfig, https: bool) -> BTreeMap<u16, String> {
         let mut reserved: BTreeMap<u16, String> =
             self.taken.iter().map(|port| (*port, "another program listens there".to_owned())).collect();
-        reserved.extend(own_ports(config, https).into_iter().map(|(port, key)| (port, format!("it is {key}"))));
+        reserved
+            .extend(own_ports(config, https).into_iter().map(|(port, key)| (port, format!("it is {key}"))));
         reserved
     }
 }

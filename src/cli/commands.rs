@@ -16,6 +16,7 @@ use crate::haproxy::{Generations, runtime};
 use crate::model::{App, AppId, Backend, Mode, Problem, Service, ServiceId};
 use crate::plan::{Plan, diff, plan};
 use crate::reconcile::desired::Desired;
+use crate::reconcile::good::GoodServices;
 use crate::render::{Files, Templates};
 use crate::rules::FileStore;
 use crate::sources::{SourceEvent, marathon};
@@ -131,7 +132,8 @@ async fn render_files(args: &AppsArgs, observed: Option<&Files>) -> Result<(File
     let reserved = ports.reserved(&config.haproxy, https);
     let mut state = State::new(&config.labels, &config.safety, reserved, Default::default());
     let templates = Templates::load(&config.template)?;
-    let mut desired = Desired::new(templates, head, ports, inputs::extra_files(&config)?, placement);
+    let good = GoodServices::load(&config.haproxy.state_dir);
+    let mut desired = Desired::new(templates, head, ports, inputs::extra_files(&config)?, placement, good);
 
     let rules = FileStore::new(&config.rules_file()).read()?;
     let (apps, app_problems) = read_apps(args, &config).await?;
@@ -192,7 +194,11 @@ fn check(args: &ConfigArgs) -> Result<()> {
             let version = String::from_utf8_lossy(&output.stdout);
             print(&format!("{}\n", version.lines().next().unwrap_or_default()))?;
         }
-        Ok(output) => mistakes.push(format!("haproxy.binary: {} -v: {}", config.haproxy.binary.display(), output.status)),
+        Ok(output) => mistakes.push(format!(
+            "haproxy.binary: {} -v: {}",
+            config.haproxy.binary.display(),
+            output.status
+        )),
         Err(error) => mistakes.push(format!("haproxy.binary: {}: {error}", config.haproxy.binary.display())),
     }
     if mistakes.is_empty() {
@@ -209,7 +215,7 @@ fn example_service() -> Service {
         port: Some(10_000),
         routes: Vec::new(),
         app_id_route: true,
-        backend: Backend { name, mode: Mode::Http, balance: "roundrobin", check: true },
+        backend: Backend { name, mode: Mode::Http, balance: "roundrobin".to_owned(), check: true },
         servers: Vec::new(),
     }
 }
@@ -233,7 +239,10 @@ async fn stand_in(args: &MarathonArgs) -> Result<()> {
     }
     print(&format!(
         "A stand-in Marathon {} listens on {}\n  curl {}/v2/apps\n  faults: {}/standin/faults\n",
-        args.profile, marathon.url(), marathon.url(), marathon.url()
+        args.profile,
+        marathon.url(),
+        marathon.url(),
+        marathon.url()
     ))?;
     stop.cancelled().await;
     marathon.shutdown().await;

@@ -86,7 +86,9 @@ fn a_secret_comes_from_the_environment_only_and_is_never_printed() {
     assert_eq!(config.marathon.password.as_ref().unwrap().expose_secret(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(!toml::to_string(&config).unwrap().contains("hunter2"));
-    assert!(mistakes("[marathon]\npassword = \"hunter2\"\n", &[])[0].contains("marathon.password: unknown key"));
+    assert!(
+        mistakes("[marathon]\npassword = \"hunter2\"\n", &[])[0].contains("marathon.password: unknown key")
+    );
 }
 
 #[test]

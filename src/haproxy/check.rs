@@ -49,7 +49,9 @@ pub(super) fn alerts(output: &str) -> Vec<String> {
         .filter_map(|line| line.strip_prefix("[ALERT]"))
         .map(|rest| rest.split_once(" : ").map_or(rest, |(_, words)| words).trim())
         .map(|words| words.strip_prefix("config : ").unwrap_or(words).to_owned())
-        .filter(|words| !words.starts_with("Error(s) found in configuration") && !words.starts_with("Fatal errors found"))
+        .filter(|words| {
+            !words.starts_with("Error(s) found in configuration") && !words.starts_with("Fatal errors found")
+        })
         .collect()
 }
 
@@ -127,6 +129,8 @@ mod tests {
     fn what_only_a_start_shows_is_said_in_words() {
         let taken = "[ALERT]    (1) : Starting frontend x: cannot bind socket (Address already in use) [127.0.0.1:80]";
         assert!(explain(taken).contains("taken by another program"));
-        assert!(explain("[ALERT] (1) : Cannot raise FD limit to 108040, limit is 20000.").contains("LimitNOFILE"));
+        assert!(
+            explain("[ALERT] (1) : Cannot raise FD limit to 108040, limit is 20000.").contains("LimitNOFILE")
+        );
     }
 }

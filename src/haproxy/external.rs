@@ -78,7 +78,10 @@ impl External {
             }
             Ok(output) => {
                 let words = check::explain(&output.words);
-                HaproxyError::Reload { generation: generation.name(), words: format!("haproxy.reload_command: {words}") }
+                HaproxyError::Reload {
+                    generation: generation.name(),
+                    words: format!("haproxy.reload_command: {words}"),
+                }
             }
             Err(error) => error,
         };

@@ -82,7 +82,11 @@ impl Generations {
     /// The newest one that a worker was seen to run.
     #[must_use]
     pub fn last_good(&self) -> Option<Generation> {
-        self.numbers().into_iter().rev().map(|number| self.generation(number)).find(|each| each.dir.join(GOOD).exists())
+        self.numbers()
+            .into_iter()
+            .rev()
+            .map(|number| self.generation(number))
+            .find(|each| each.dir.join(GOOD).exists())
     }
 
     /// Writes a new generation, fsynced, without making it current.
@@ -99,7 +103,8 @@ impl Generations {
                 make_private_dir(parent)?;
                 dirs.insert(parent.to_owned());
             }
-            let bytes = if name == CONFIG { on_disk(&generation, files.config()).into() } else { bytes.clone() };
+            let bytes =
+                if name == CONFIG { on_disk(&generation, files.config()).into() } else { bytes.clone() };
             write_synced(&path, &bytes)?;
         }
         for dir in &dirs {
@@ -154,7 +159,8 @@ impl Generations {
 
     fn numbers(&self) -> Vec<u64> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let mut numbers: Vec<u64> = entries.filter_map(|entry| number_of(entry.file_name().to_str()?)).collect();
+        let mut numbers: Vec<u64> =
+            entries.filter_map(|entry| number_of(entry.file_name().to_str()?)).collect();
         numbers.sort_unstable();
         numbers
     }
@@ -196,7 +202,8 @@ pub(crate) fn make_private_dir(dir: &Path) -> Result<(), HaproxyError> {
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), HaproxyError> {
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.write_all(bytes)?;
         file.sync_all()
     };

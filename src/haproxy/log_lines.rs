@@ -7,13 +7,17 @@ use tokio::net::UnixDatagram;
 use super::HaproxyError;
 
 /// Binds the socket anew (a running HAProxy finds the new one by its name) and passes every line on.
-pub(super) fn receive(path: &Path, owner: Option<(nix::unistd::Uid, nix::unistd::Gid)>) -> Result<(), HaproxyError> {
+pub(super) fn receive(
+    path: &Path,
+    owner: Option<(nix::unistd::Uid, nix::unistd::Gid)>,
+) -> Result<(), HaproxyError> {
     let _absent = std::fs::remove_file(path);
     let socket = UnixDatagram::bind(path).map_err(HaproxyError::file(path))?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(path, mode).map_err(HaproxyError::file(path))?;
     if let Some((user, group)) = owner {
-        std::os::unix::fs::chown(path, Some(user.as_raw()), Some(group.as_raw())).map_err(HaproxyError::file(path))?;
+        std::os::unix::fs::chown(path, Some(user.as_raw()), Some(group.as_raw()))
+            .map_err(HaproxyError::file(path))?;
     }
     tokio::spawn(async move {
         let mut buffer = vec![0; 64 * 1024];
@@ -21,7 +25,10 @@ pub(super) fn receive(path: &Path, owner: Option<(nix::unistd::Uid, nix::unistd:
             let line = String::from_utf8_lossy(&buffer[..length]);
             let line = line.trim();
             // What HAProxy says of its servers matters to people; one line a request does not, unless asked for.
-            if line.starts_with("Server ") || line.starts_with("backend ") || line.contains("no server available") {
+            if line.starts_with("Server ")
+                || line.starts_with("backend ")
+                || line.contains("no server available")
+            {
                 tracing::info!(target: "haproxy", "{line}");
             } else {
                 tracing::debug!(target: "haproxy", "{line}");

@@ -55,8 +55,10 @@ impl Jail {
             path: format!("haproxy.{what} = {name:?}"),
             source: std::io::Error::new(std::io::ErrorKind::NotFound, format!("there is no such {what}")),
         };
-        let user = User::from_name(&config.user).ok().flatten().ok_or_else(|| missing("user", &config.user))?;
-        let group = Group::from_name(&config.group).ok().flatten().ok_or_else(|| missing("group", &config.group))?;
+        let user =
+            User::from_name(&config.user).ok().flatten().ok_or_else(|| missing("user", &config.user))?;
+        let group =
+            Group::from_name(&config.group).ok().flatten().ok_or_else(|| missing("group", &config.group))?;
         Ok(Some(Self { chroot: config.state_dir.join("chroot"), user: user.uid, group: group.gid }))
     }
 }
@@ -89,7 +91,8 @@ impl Managed {
             Some(jail) => {
                 make_private_dir(&jail.chroot)?;
                 let open_to_enter = std::os::unix::fs::PermissionsExt::from_mode(0o711);
-                std::fs::set_permissions(&jail.chroot, open_to_enter).map_err(HaproxyError::file(&jail.chroot))?;
+                std::fs::set_permissions(&jail.chroot, open_to_enter)
+                    .map_err(HaproxyError::file(&jail.chroot))?;
                 log_lines::receive(&jail.chroot.join(LOG_SOCKET), Some((jail.user, jail.group)))?;
             }
             None => log_lines::receive(&log_socket(config, None), None)?,
@@ -193,7 +196,10 @@ impl Managed {
             if Instant::now() > deadline {
                 let _gone = child.start_kill();
                 let words = check::explain(&self.read_output());
-                return Err(failed(format!("no worker answered within {:?}: {words}", self.config.reload_timeout)));
+                return Err(failed(format!(
+                    "no worker answered within {:?}: {words}",
+                    self.config.reload_timeout
+                )));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -204,7 +210,8 @@ impl Managed {
     fn spawn(&self) -> Result<Child, HaproxyError> {
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).mode(0o600).open(&self.output);
-        let file = file.and_then(|file| file.set_len(0).map(|()| file)).map_err(HaproxyError::file(&self.output))?;
+        let file =
+            file.and_then(|file| file.set_len(0).map(|()| file)).map_err(HaproxyError::file(&self.output))?;
         let again = file.try_clone().map_err(HaproxyError::file(&self.output))?;
         let mut program: Command = check::bare(Path::new("setsid"));
         program
@@ -225,7 +232,8 @@ impl Managed {
     /// `reload` proves nothing: 2.6 gives none.
     async fn reload(&self, generation: &Generation, before: &Processes) -> Result<(), HaproxyError> {
         let failed = |words: String| HaproxyError::Reload { generation: generation.name(), words };
-        let _fresh_words = std::fs::File::options().write(true).open(&self.output).and_then(|file| file.set_len(0));
+        let _fresh_words =
+            std::fs::File::options().write(true).open(&self.output).and_then(|file| file.set_len(0));
         let old_worker = self.info().await.map(|info| info.pid);
         let _no_answer = command(&self.config.master_socket, "reload", COMMAND).await;
         let deadline = Instant::now() + self.config.reload_timeout;
@@ -257,7 +265,9 @@ impl Managed {
     }
 
     fn read_output(&self) -> String {
-        std::fs::read(&self.output).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        std::fs::read(&self.output)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 
     /// Stops HAProxy, workers of before too.

@@ -91,8 +91,10 @@ impl Processes {
             match words.get(1) {
                 Some(&"master") => {
                     processes.master = pid;
-                    processes.failed_reloads =
-                        line.split_once("[failed: ").and_then(|(_, rest)| rest.split(']').next()?.parse().ok()).unwrap_or(0);
+                    processes.failed_reloads = line
+                        .split_once("[failed: ")
+                        .and_then(|(_, rest)| rest.split(']').next()?.parse().ok())
+                        .unwrap_or(0);
                 }
                 Some(&"worker") if old => processes.old_workers.push(pid),
                 Some(&"worker") => processes.workers.push(pid),
@@ -109,8 +111,10 @@ mod tests {
 
     #[test]
     fn what_a_worker_says_of_itself_is_read() {
-        let answer = "Name: HAProxy\nVersion: 2.6.12-1+deb12u4\nPid: 11242\nStopping: 0\ndescription: gen-7\n\n";
-        let info = Info { pid: 11242, generation: Some(7), stopping: false, version: "2.6.12-1+deb12u4".to_owned() };
+        let answer =
+            "Name: HAProxy\nVersion: 2.6.12-1+deb12u4\nPid: 11242\nStopping: 0\ndescription: gen-7\n\n";
+        let info =
+            Info { pid: 11242, generation: Some(7), stopping: false, version: "2.6.12-1+deb12u4".to_owned() };
         assert_eq!(Info::parse(answer), Some(info));
         assert_eq!(Info::parse("Unknown command"), None);
     }
@@ -121,7 +125,8 @@ mod tests {
             11241           master          1 [failed: 2]   0d00h00m03s     2.6.12-1+deb12u4\n# workers\n\
             11351           worker          0               0d00h00m01s     2.6.12-1+deb12u4\n# old workers\n\
             11242           worker          1               0d00h00m03s     2.6.12-1+deb12u4\n# programs\n\n";
-        let expected = Processes { master: 11241, failed_reloads: 2, workers: vec![11351], old_workers: vec![11242] };
+        let expected =
+            Processes { master: 11241, failed_reloads: 2, workers: vec![11351], old_workers: vec![11242] };
         assert_eq!(Processes::parse(answer), Some(expected));
         assert_eq!(Processes::parse(""), None);
     }

@@ -1,7 +1,5 @@
 //! A service: one service port of an app, with the routes that lead to it and the servers behind it.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
 use super::{AppId, Endpoint, TaskId};
@@ -31,6 +29,18 @@ pub enum Mode {
     Tcp,
 }
 
+impl Service {
+    /// Equal but for the servers: the same text leads to both.
+    #[must_use]
+    pub fn same_shape(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.port == other.port
+            && self.routes == other.routes
+            && self.app_id_route == other.app_id_route
+            && self.backend == other.backend
+    }
+}
+
 impl Mode {
     /// The word that HAProxy uses (section 4.2, `mode`).
     #[must_use]
@@ -43,7 +53,7 @@ impl Mode {
 }
 
 /// One service port of an app, ready to be rendered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Which service.
     pub id: ServiceId,
@@ -60,20 +70,20 @@ pub struct Service {
 }
 
 /// How HAProxy treats the servers of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
     /// The name in the configuration; `h_…` for HTTP, `t_…` for TCP.
     pub name: String,
     /// The mode.
     pub mode: Mode,
     /// The algorithm (section 4.2, `balance`).
-    pub balance: &'static str,
+    pub balance: String,
     /// True where HAProxy itself watches the servers.
     pub check: bool,
 }
 
 /// A task inside a backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     /// The task.
     pub task: TaskId,
@@ -82,7 +92,7 @@ pub struct Server {
 }
 
 /// What brings a request to a service, and who said so.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// What a request has to look like.
     #[serde(rename = "match")]
@@ -92,7 +102,7 @@ pub struct Route {
 }
 
 /// What a request has to look like.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteMatch {
     /// An exact host, or `*.parent`, or none; and a path, empty for every path.
@@ -104,10 +114,4 @@ pub enum RouteMatch {
     },
     /// The text of one HAProxy criterion.
     Acl(String),
-}
-
-/// Addresses that only this machine has.
-#[must_use]
-pub fn is_loopback(address: IpAddr) -> bool {
-    address.is_loopback() || address.is_unspecified()
 }

@@ -10,8 +10,12 @@ use crate::model::{Problem, ProblemKind, RouteMatch, Service, ServiceId};
 use crate::placement::Placement;
 use crate::render::files::CONFIG;
 use crate::render::maps::MapName;
-use crate::render::{AclRoute, Files, HeadContext, Owners, Rendered, TemplateError, Templates, map_entries, server_lines};
+use crate::render::{
+    AclRoute, Files, HeadContext, Owners, Rendered, Shape, TemplateError, Templates, map_entries,
+    server_lines,
+};
 
+use super::good::GoodServices;
 use crate::bridge::listen::ServicePorts;
 
 /// The file beside the generations that says who sits where.
@@ -30,8 +34,7 @@ pub struct Desired {
     services: BTreeMap<ServiceId, Arc<Service>>,
     /// The services as they are rendered: those that are put aside as they were good last, or not at all.
     effective: BTreeMap<ServiceId, Arc<Service>>,
-    /// The services as a worker was last proven to run them.
-    good: BTreeMap<ServiceId, Arc<Service>>,
+    good: GoodServices,
     quarantine: BTreeMap<ServiceId, Quarantine>,
     rendered: Rendered,
     head_stale: bool,
@@ -47,7 +50,7 @@ struct Quarantine {
 }
 
 impl Desired {
-    /// Nothing yet, on the places of `placement`.
+    /// Nothing yet, on the places of `placement`; `good` is what a worker was last proven to run.
     #[must_use]
     pub fn new(
         templates: Templates,
@@ -55,6 +58,7 @@ impl Desired {
         ports: ServicePorts,
         extra: BTreeMap<String, Vec<u8>>,
         placement: Placement,
+        good: GoodServices,
     ) -> Self {
         Self {
             templates,
@@ -64,7 +68,7 @@ impl Desired {
             placement,
             services: BTreeMap::new(),
             effective: BTreeMap::new(),
-            good: BTreeMap::new(),
+            good,
             quarantine: BTreeMap::new(),
             rendered: Rendered::default(),
             head_stale: true,
@@ -80,7 +84,7 @@ impl Desired {
         };
         self.events.push(describe(&id, old.as_deref(), service.as_deref()));
         match (self.quarantine.get(&id), &service) {
-            (Some(aside), Some(service)) if same_shape(&aside.refused, service) => {}
+            (Some(aside), Some(service)) if aside.refused.same_shape(service) => {}
             _ => {
                 self.quarantine.remove(&id);
             }
@@ -115,8 +119,11 @@ impl Desired {
     }
 
     /// A worker runs what is desired now: it is what to go back to.
-    pub fn prove(&mut self) {
-        self.good.clone_from(&self.effective);
+    ///
+    /// # Errors
+    /// It cannot be written down for the next Causeway.
+    pub fn prove(&mut self, generations: &Generations) -> Result<(), HaproxyError> {
+        self.good.prove(generations.root(), &self.effective, &self.rendered)
     }
 
     /// Puts the services aside that HAProxy's words name; false where they name none.
@@ -125,9 +132,15 @@ impl Desired {
         for alert in &failure.alerts {
             let by_line = CheckFailure::lines(alert).into_iter().filter_map(|line| {
                 let line = line.checked_sub(PREFIX_LINES)?;
-                owners.of_line(config, line).cloned().or_else(|| self.owner_of_acl(config.lines().nth(line.checked_sub(1)?)?))
+                owners
+                    .of_line(config, line)
+                    .cloned()
+                    .or_else(|| self.owner_of_acl(config.lines().nth(line.checked_sub(1)?)?))
             });
-            let named = self.effective.values().filter(|service| alert.contains(&format!("'{}'", service.backend.name)));
+            let named = self
+                .effective
+                .values()
+                .filter(|service| alert.contains(&format!("'{}'", service.backend.name)));
             for id in by_line.chain(named.map(|service| service.id.clone())) {
                 culprits.entry(id).or_insert_with(|| alert.clone());
             }
@@ -142,9 +155,10 @@ impl Desired {
     /// Puts everything aside that is not as it was good last; false where that is nothing.
     pub fn quarantine_changes(&mut self, words: &str) -> bool {
         let differs = |(id, service): &(&ServiceId, &Arc<Service>)| {
-            self.good.get(*id).is_none_or(|good| !same_shape(good, service))
+            self.good.get(id).is_none_or(|good| !good.service.same_shape(service))
         };
-        let changed: Vec<ServiceId> = self.effective.iter().filter(differs).map(|(id, _)| id.clone()).collect();
+        let changed: Vec<ServiceId> =
+            self.effective.iter().filter(differs).map(|(id, _)| id.clone()).collect();
         if self.good.is_empty() {
             return false;
         }
@@ -176,7 +190,9 @@ impl Desired {
     /// The file cannot be written.
     pub fn save_placement(&self, generations: &Generations) -> Result<(), HaproxyError> {
         let path = generations.root().join(PLACEMENT);
-        let json = serde_json::to_vec(&self.placement).map_err(std::io::Error::from).map_err(HaproxyError::file(&path))?;
+        let json = serde_json::to_vec(&self.placement)
+            .map_err(std::io::Error::from)
+            .map_err(HaproxyError::file(&path))?;
         replace_file(&path, &json, 0o600)
     }
 
@@ -191,8 +207,14 @@ impl Desired {
     }
 
     fn put_aside(&mut self, id: &ServiceId, words: &str) -> bool {
-        let Some(service) = self.services.get(id).filter(|_| !self.quarantine.contains_key(id)) else { return false };
-        let stays = if self.good.contains_key(id) { "its last good configuration stays, with today's servers" } else { "it is left out" };
+        let Some(service) = self.services.get(id).filter(|_| !self.quarantine.contains_key(id)) else {
+            return false;
+        };
+        let stays = if self.good.get(id).is_some() {
+            "its last good configuration stays, with today's servers"
+        } else {
+            "it is left out"
+        };
         let problem = Problem::of(
             &id.app,
             ProblemKind::Block,
@@ -208,12 +230,17 @@ impl Desired {
 
     /// Renders one service again, as it is or as it was good last.
     fn refresh(&mut self, id: &ServiceId) {
-        let service = match (self.services.get(id), self.quarantine.contains_key(id)) {
-            (Some(service), false) => Some(Arc::clone(service)),
-            (Some(service), true) => self.good.get(id).map(|good| {
-                Arc::new(Service { servers: service.servers.clone(), ..Service::clone(good) })
-            }),
-            (None, _) => None,
+        let (service, good_shape) = match (self.services.get(id), self.quarantine.contains_key(id)) {
+            (Some(service), false) => (Some(Arc::clone(service)), None),
+            (Some(service), true) => match self.good.get(id) {
+                Some(good) => {
+                    let service =
+                        Service { servers: service.servers.clone(), ..Service::clone(&good.service) };
+                    (Some(Arc::new(service)), Some(Arc::clone(&good.shape)))
+                }
+                None => (None, None),
+            },
+            (None, _) => (None, None),
         };
         let old = self.effective.remove(id);
         if let Some(old) = &old {
@@ -222,22 +249,25 @@ impl Desired {
             }
             self.rendered.servers.remove(&old.backend.name);
         }
-        let shape_stays = matches!((&old, &service), (Some(old), Some(new)) if same_shape(old, new));
-        if !shape_stays {
-            self.rendered.shapes.remove(id);
-        }
+        let shape_stays = matches!((&old, &service), (Some(old), Some(new)) if old.same_shape(new));
+        let shape = self.rendered.shapes.remove(id).filter(|_| shape_stays).or(good_shape);
         let of_head = |service: &Option<Arc<Service>>| service.as_deref().is_some_and(has_acl_route);
         self.head_stale |= !shape_stays && (self.templates.is_whole() || of_head(&old) || of_head(&service));
         match service {
-            Some(service) => self.render(id, service, shape_stays),
+            Some(service) => self.render(id, service, shape),
             None => self.placement.remove(id),
         }
     }
 
-    fn render(&mut self, id: &ServiceId, service: Arc<Service>, shape_stays: bool) {
-        if !shape_stays && !self.templates.is_whole() {
-            let own_bind = service.port.filter(|port| !self.ports.contains(*port)).map(|port| self.ports.bind(port));
-            match self.templates.service(&service, own_bind.as_deref()) {
+    fn render(&mut self, id: &ServiceId, service: Arc<Service>, shape: Option<Shape>) {
+        if !self.templates.is_whole() {
+            let own_bind =
+                service.port.filter(|port| !self.ports.contains(*port)).map(|port| self.ports.bind(port));
+            let shape = match shape {
+                Some(shape) => Ok(shape),
+                None => self.templates.service(&service, own_bind.as_deref()),
+            };
+            match shape {
                 Ok(shape) => {
                     self.rendered.shapes.insert(id.clone(), shape);
                 }
@@ -279,21 +309,15 @@ impl Desired {
     fn owner_of_acl(&self, line: &str) -> Option<ServiceId> {
         let names: BTreeSet<&str> = line.split_whitespace().collect();
         let route = self.acl_routes().into_iter().find(|route| names.contains(route.name.as_str()))?;
-        self.effective.values().find(|service| service.backend.name == route.backend).map(|service| service.id.clone())
+        self.effective
+            .values()
+            .find(|service| service.backend.name == route.backend)
+            .map(|service| service.id.clone())
     }
 }
 
 fn has_acl_route(service: &Service) -> bool {
     service.routes.iter().any(|route| matches!(route.matches, RouteMatch::Acl(_)))
-}
-
-/// Equal but for the servers.
-fn same_shape(one: &Service, other: &Service) -> bool {
-    one.id == other.id
-        && one.port == other.port
-        && one.routes == other.routes
-        && one.app_id_route == other.app_id_route
-        && one.backend == other.backend
 }
 
 /// What happened to a service, in words.

@@ -124,7 +124,8 @@ impl Templates {
     /// A file that cannot be read or is no template.
     pub fn load(config: &TemplateConfig) -> Result<Self, TemplateError> {
         let read = |path: &std::path::Path| {
-            std::fs::read_to_string(path).map_err(|source| TemplateError::Read { path: path.display().to_string(), source })
+            std::fs::read_to_string(path)
+                .map_err(|source| TemplateError::Read { path: path.display().to_string(), source })
         };
         let mut texts: BTreeMap<String, String> =
             BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
@@ -205,7 +206,8 @@ impl Templates {
     /// # Errors
     /// An undefined name, with template and line; a value with a control character.
     pub fn map(&self, maps: &Maps, map: MapName) -> Result<String, TemplateError> {
-        let entries: Vec<MapEntry<'_>> = maps.entries(map).map(|(key, value)| MapEntry { key, value }).collect();
+        let entries: Vec<MapEntry<'_>> =
+            maps.entries(map).map(|(key, value)| MapEntry { key, value }).collect();
         let mut context = Context::new();
         context.insert("map", &map);
         context.insert("entries", &entries);

@@ -88,9 +88,16 @@ impl Claims {
         (settled, problems)
     }
 
-    fn wins(&self, id: &ServiceId, thing: &Claimed, refused: Option<String>, problems: &mut Vec<Problem>) -> bool {
+    fn wins(
+        &self,
+        id: &ServiceId,
+        thing: &Claimed,
+        refused: Option<String>,
+        problems: &mut Vec<Problem>,
+    ) -> bool {
         let holder = self.by_thing.get(thing).and_then(BTreeSet::first).map(|claim| &claim.service);
-        let lost = refused.or_else(|| holder.filter(|holder| *holder != id).map(|holder| format!("belongs to {holder}")));
+        let lost = refused
+            .or_else(|| holder.filter(|holder| *holder != id).map(|holder| format!("belongs to {holder}")));
         let Some(lost) = lost else { return true };
         problems.push(Problem::of(
             &id.app,
@@ -106,5 +113,8 @@ fn claims_of(service: &Service) -> Vec<(Claimed, Claim)> {
     let claim = |from_rule: bool| Claim { from_label: !from_rule, service: service.id.clone() };
     let ports = service.port.map(|port| (Claimed::Port(port), claim(false)));
     let routes = service.routes.iter().filter(|route| matches!(route.matches, RouteMatch::HostPath { .. }));
-    ports.into_iter().chain(routes.map(|route| (Claimed::Route(route.matches.clone()), claim(route.from_rule)))).collect()
+    ports
+        .into_iter()
+        .chain(routes.map(|route| (Claimed::Route(route.matches.clone()), claim(route.from_rule))))
+        .collect()
 }

@@ -10,8 +10,15 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     let host = text.trim().to_ascii_lowercase();
     let name = host.strip_prefix("*.").unwrap_or(&host);
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    if name.is_empty() || host.len() > 253 || !name.chars().all(known) || name.starts_with('.') || name.ends_with('.') {
-        return Err(format!("{text:?} is not a host name; expected one like \"shop.example.com\" or \"*.example.com\""));
+    if name.is_empty()
+        || host.len() > 253
+        || !name.chars().all(known)
+        || name.starts_with('.')
+        || name.ends_with('.')
+    {
+        return Err(format!(
+            "{text:?} is not a host name; expected one like \"shop.example.com\" or \"*.example.com\""
+        ));
     }
     Ok(host)
 }
@@ -21,7 +28,9 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     let path = text.trim();
     let known = |c: char| c.is_ascii_alphanumeric() || "/-._~%+=@!,:*$&()".contains(c);
     if !path.starts_with('/') || path.len() > 1024 || !path.chars().all(known) {
-        return Err(format!("{text:?} is not a path; expected one that begins with \"/\", without spaces, as in \"/api\""));
+        return Err(format!(
+            "{text:?} is not a path; expected one that begins with \"/\", without spaces, as in \"/api\""
+        ));
     }
     Ok(path.trim_end_matches('/').to_owned())
 }
@@ -42,9 +51,8 @@ pub(super) fn of_rule(route: &RuleRoute) -> Result<RouteMatch, String> {
         }
         (Some(text), None, None) => acl(text).map(RouteMatch::Acl),
         (None, None, None) => Err("a route of its rule has neither host nor path nor acl".to_owned()),
-        (None, host_text, path_text) => {
-            host_path(host_text.as_deref(), path_text.as_deref()).map_err(|error| format!("a route of its rule: {error}"))
-        }
+        (None, host_text, path_text) => host_path(host_text.as_deref(), path_text.as_deref())
+            .map_err(|error| format!("a route of its rule: {error}")),
     }
 }
 
@@ -67,7 +75,8 @@ fn acl(text: &str) -> Result<String, String> {
         return refused("it has too many words");
     }
     let calls_map = |word: &str| {
-        let after_name = |at: usize| word[at + 3..].trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        let after_name =
+            |at: usize| word[at + 3..].trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
         word.match_indices("map").any(|(at, _)| after_name(at).starts_with('('))
     };
     let reads = |word: &&str| {
@@ -109,8 +118,18 @@ mod tests {
         assert!(acl("hdr(host) -i maps.example.com").is_ok());
         assert_eq!(acl("hdr(x) -m sub y").unwrap(), "hdr(x) -m sub y");
         for bad in [
-            "src -f /etc/shadow", "src \"$SECRET\"", "path -M -f x", "hdr(host) a\nbackend x", "hdr(host) a\r",
-            "env(HOME) -m found", "path,map(/etc/passwd) x", "lua.f", "a\u{0}", "path $HOME", "path,map_str(x) y", "",
+            "src -f /etc/shadow",
+            "src \"$SECRET\"",
+            "path -M -f x",
+            "hdr(host) a\nbackend x",
+            "hdr(host) a\r",
+            "env(HOME) -m found",
+            "path,map(/etc/passwd) x",
+            "lua.f",
+            "a\u{0}",
+            "path $HOME",
+            "path,map_str(x) y",
+            "",
         ] {
             assert!(acl(bad).is_err(), "{bad:?}");
         }

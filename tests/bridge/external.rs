@@ -45,7 +45,8 @@ async fn a_reload_command_that_fails_or_hangs_puts_the_file_back() {
     stage.bridge();
     until("the reload to be tried", async || std::fs::read_to_string(stage.path("cleaned")).ok()).await;
     until("the file to be put back", async || {
-        (std::fs::read_to_string(stage.path("haproxy.cfg")).unwrap() == "# the operator's own\n").then_some(())
+        (std::fs::read_to_string(stage.path("haproxy.cfg")).unwrap() == "# the operator's own\n")
+            .then_some(())
     })
     .await;
     stage.end_bridge().await.unwrap();
@@ -53,7 +54,8 @@ async fn a_reload_command_that_fails_or_hangs_puts_the_file_back() {
     stage.config.haproxy.command_timeout = std::time::Duration::from_millis(200);
     std::fs::remove_file(stage.path("cleaned")).unwrap();
     stage.bridge();
-    until("the hanging command to be given up", async || std::fs::read_to_string(stage.path("cleaned")).ok()).await;
+    until("the hanging command to be given up", async || std::fs::read_to_string(stage.path("cleaned")).ok())
+        .await;
     assert_eq!(std::fs::read_to_string(stage.path("haproxy.cfg")).unwrap(), "# the operator's own\n");
     stage.end_bridge().await.unwrap();
 }

@@ -34,7 +34,11 @@ async fn strict_serves_only_what_is_enabled() {
     let mut stage = Stage::set().await;
     stage.config.labels.strict = true;
     let on = json!({ "HAPROXY_0_VHOST": "on.example.com", "HAPROXY_0_ENABLED": "T" });
-    stage.marathon.create_apps(vec![app("/on", 1, 0, on), vhost("/off", 1, "off.example.com")]).await.unwrap();
+    stage
+        .marathon
+        .create_apps(vec![app("/on", 1, 0, on), vhost("/off", 1, "off.example.com")])
+        .await
+        .unwrap();
     stage.bridge();
     stage.served("on.example.com", "/", "/on").await;
     assert_eq!(stage.get("off.example.com", "/").await.unwrap().status, 404);
@@ -45,14 +49,23 @@ async fn port_mode_and_balance_are_as_labelled() {
     let stage = Stage::with_apps(vec![
         app("/http", 1, 10_001, json!({ "HAPROXY_0_PORT": "10011", "HAPROXY_0_MODE": "HTTP" })),
         app("/outside", 1, 10_002, json!({ "HAPROXY_0_PORT": "9500", "HAPROXY_0_BALANCE": "leastconn" })),
-        app("/bad", 1, 10_003, json!({ "HAPROXY_0_BALANCE": "fastest", "HAPROXY_0_VHOST": "bad.example.com" })),
+        app(
+            "/bad",
+            1,
+            10_003,
+            json!({ "HAPROXY_0_BALANCE": "fastest", "HAPROXY_0_VHOST": "bad.example.com" }),
+        ),
     ])
     .await;
     stage.served("bad.example.com", "/", "/bad").await;
     let port = async |port: u16| stage.get_at(&format!("http://{}:{port}/", stage.host), &[]).await;
     assert_eq!(port(10_011).await.unwrap().app, "/http");
     assert!(port(10_001).await.is_none(), "the label replaces the service port");
-    assert_eq!(port(9_500).await.unwrap().app, "/outside", "a port outside the range has a frontend of its own");
+    assert_eq!(
+        port(9_500).await.unwrap().app,
+        "/outside",
+        "a port outside the range has a frontend of its own"
+    );
     let config = stage.current();
     assert!(config.contains("balance leastconn"));
     assert!(config.contains("backend h_bad_0 from http_service\n    balance roundrobin"));
@@ -76,7 +89,11 @@ async fn an_app_without_label_is_served_on_its_id_where_the_default_rule_is_on()
     stage.bridge();
     stage.served("any.example.com", "/team/plain/page", "/team/plain").await;
     assert_eq!(stage.get("any.example.com", "/team/plainer").await.unwrap().status, 404);
-    assert_eq!(stage.get("any.example.com", "/web").await.unwrap().status, 404, "a labelled app has its labels only");
+    assert_eq!(
+        stage.get("any.example.com", "/web").await.unwrap().status,
+        404,
+        "a labelled app has its labels only"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

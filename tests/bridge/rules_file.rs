@@ -5,11 +5,9 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_leads_hosts_paths_and_criteria_to_an_app_as_soon_as_the_file_is_saved() {
-    let stage = Stage::with_apps(vec![
-        app("/plain", 1, 10_001, json!({})),
-        vhost("/web", 1, "web.example.com"),
-    ])
-    .await;
+    let stage =
+        Stage::with_apps(vec![app("/plain", 1, 10_001, json!({})), vhost("/web", 1, "web.example.com")])
+            .await;
     stage.served("web.example.com", "/", "/web").await;
     assert_eq!(stage.get("plain.example.com", "/").await.unwrap().status, 404);
     std::fs::write(
@@ -32,11 +30,9 @@ async fn a_rule_leads_hosts_paths_and_criteria_to_an_app_as_soon_as_the_file_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_criterion_that_haproxy_refuses_is_left_out_and_stops_nobody() {
-    let stage = Stage::with_apps(vec![
-        app("/plain", 1, 10_001, json!({})),
-        vhost("/web", 1, "web.example.com"),
-    ])
-    .await;
+    let stage =
+        Stage::with_apps(vec![app("/plain", 1, 10_001, json!({})), vhost("/web", 1, "web.example.com")])
+            .await;
     stage.served("web.example.com", "/", "/web").await;
     std::fs::write(
         stage.path("rules.toml"),
@@ -56,7 +52,8 @@ async fn a_criterion_that_haproxy_refuses_is_left_out_and_stops_nobody() {
 async fn a_file_that_breaks_or_goes_away_keeps_the_last_good_rules() {
     let mut stage = Stage::set().await;
     let rules = stage.path("rules.toml");
-    std::fs::write(&rules, "[[rule]]\napp = \"/plain\"\n[[rule.route]]\nhost = \"plain.example.com\"\n").unwrap();
+    std::fs::write(&rules, "[[rule]]\napp = \"/plain\"\n[[rule.route]]\nhost = \"plain.example.com\"\n")
+        .unwrap();
     stage.marathon.create_apps(vec![app("/plain", 1, 10_001, json!({}))]).await.unwrap();
     stage.bridge();
     stage.served("plain.example.com", "/", "/plain").await;
@@ -69,7 +66,8 @@ async fn a_file_that_breaks_or_goes_away_keeps_the_last_good_rules() {
     std::fs::remove_file(&rules).unwrap();
     stage.put("/v2/apps/plain", json!({ "instances": 1 })).await;
     stage.tasks("plain.example.com", 1).await;
-    std::fs::write(&rules, "[[rule]]\napp = \"/plain\"\n[[rule.route]]\nhost = \"moved.example.com\"\n").unwrap();
+    std::fs::write(&rules, "[[rule]]\napp = \"/plain\"\n[[rule.route]]\nhost = \"moved.example.com\"\n")
+        .unwrap();
     stage.served("moved.example.com", "/", "/plain").await;
     until("the old host to go", async || {
         stage.get("plain.example.com", "/").await.filter(|answer| answer.status == 404)

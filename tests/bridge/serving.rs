@@ -8,7 +8,12 @@ use crate::stage::{APP_ID, HTTPS, STATS, Stage, app, until, vhost};
 async fn every_way_in_leads_to_its_app() {
     let stage = Stage::with_apps(vec![
         vhost("/shop/web", 2, "shop.example.com"),
-        app("/shop/api", 1, 10_001, json!({ "HAPROXY_0_VHOST": "shop.example.com", "HAPROXY_0_PATH": "/api" })),
+        app(
+            "/shop/api",
+            1,
+            10_001,
+            json!({ "HAPROXY_0_VHOST": "shop.example.com", "HAPROXY_0_PATH": "/api" }),
+        ),
         app("/data/cache", 1, 10_002, json!({ "HAPROXY_0_MODE": "tcp" })),
         vhost("/wild", 1, "*.wild.example.com"),
     ])
@@ -21,14 +26,20 @@ async fn every_way_in_leads_to_its_app() {
         ("shop.example.com", "/apiary", "/shop/web"),
         ("one.wild.example.com", "/", "/wild"),
     ] {
-        assert_eq!(stage.get(host, path).await.map(|answer| answer.app).as_deref(), Some(owner), "{host}{path}");
+        assert_eq!(
+            stage.get(host, path).await.map(|answer| answer.app).as_deref(),
+            Some(owner),
+            "{host}{path}"
+        );
     }
     for unknown in ["unknown.example.com", "two.one.wild.example.com", "wild.example.com", ""] {
         let answer = stage.get(unknown, "/").await.unwrap();
         assert_eq!(answer.status, 404, "{unknown:?}");
         assert!(answer.body.contains("Nothing is served under this address"));
     }
-    let by_id = stage.get_at(&format!("http://{}:{APP_ID}/", stage.host), &[("X-Marathon-App-Id", "/shop/web")]).await;
+    let by_id = stage
+        .get_at(&format!("http://{}:{APP_ID}/", stage.host), &[("X-Marathon-App-Id", "/shop/web")])
+        .await;
     assert_eq!(by_id.unwrap().app, "/shop/web");
     let by_port = stage.get_at(&format!("http://{}:10001/", stage.host), &[]).await.unwrap();
     assert_eq!(by_port.app, "/shop/api");
@@ -42,7 +53,14 @@ async fn the_statistics_port_tells_health_and_metrics() {
     stage.served("web.example.com", "/", "/web").await;
     let at = |path: &str| format!("http://{}:{STATS}{path}", stage.host);
     assert_eq!(stage.get_at(&at("/_haproxy_health_check"), &[]).await.unwrap().status, 200);
-    assert!(stage.get_at(&at("/metrics"), &[]).await.unwrap().body.contains("haproxy_backend_active_servers{proxy=\"h_web_0\""));
+    assert!(
+        stage
+            .get_at(&at("/metrics"), &[])
+            .await
+            .unwrap()
+            .body
+            .contains("haproxy_backend_active_servers{proxy=\"h_web_0\"")
+    );
     assert!(stage.get_at(&at("/haproxy?stats;csv"), &[]).await.unwrap().body.contains("h_web_0,slot1"));
 }
 
@@ -53,7 +71,10 @@ async fn what_the_client_sends_reaches_the_task_with_our_forwarding_headers() {
     let spoofed = [("Host", "web.example.com"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "1")];
     let answer = stage.get_at(&format!("http://{}:8000/a/b?c", stage.host), &spoofed).await.unwrap();
     let body = answer.body.to_lowercase();
-    assert!(body.contains("x-forwarded-proto: http\n") && !body.contains("x-forwarded-proto: https"), "{body}");
+    assert!(
+        body.contains("x-forwarded-proto: http\n") && !body.contains("x-forwarded-proto: https"),
+        "{body}"
+    );
     assert!(body.contains("x-forwarded-port: 8000") && body.contains("x-forwarded-for: 127."), "{body}");
 }
 
@@ -116,7 +137,10 @@ async fn the_form_of_the_dcos_tutorial_is_served_on_its_vhost_and_its_service_po
     stage.tasks("public-agent.example.com", 3).await;
     let port = async |port: u16| stage.get_at(&format!("http://{}:{port}/", stage.host), &[]).await;
     assert_eq!(port(10_000).await.unwrap().app, "/tweet");
-    until("the port of the app without vhost", async || port(10_010).await.filter(|answer| answer.app == "/tweet-2")).await;
+    until("the port of the app without vhost", async || {
+        port(10_010).await.filter(|answer| answer.app == "/tweet-2")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,39 +13,39 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub const HTTP: u16 = 8000;
-pub const HTTPS: u16 = 8443;
-pub const APP_ID: u16 = 9091;
-pub const STATS: u16 = 9090;
+pub(crate) const HTTP: u16 = 8000;
+pub(crate) const HTTPS: u16 = 8443;
+pub(crate) const APP_ID: u16 = 9091;
+pub(crate) const STATS: u16 = 9090;
 
 /// How long a test waits for what has to come.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-pub struct Stage {
-    pub marathon: StandIn,
-    pub config: Config,
+pub(crate) struct Stage {
+    pub(crate) marathon: StandIn,
+    pub(crate) config: Config,
     /// The address that HAProxy listens on.
-    pub host: String,
-    pub client: reqwest::Client,
+    pub(crate) host: String,
+    pub(crate) client: reqwest::Client,
     bridge: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
     dir: TempDir,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    pub status: u16,
-    pub app: String,
-    pub task: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) app: String,
+    pub(crate) task: String,
+    pub(crate) body: String,
 }
 
 impl Stage {
     /// Marathon runs, HAProxy's configuration is set, nothing is bridged yet.
-    pub async fn set() -> Self {
+    pub(crate) async fn set() -> Self {
         Self::set_with(|_| {}).await
     }
 
-    pub async fn set_with(options: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) async fn set_with(options: impl FnOnce(&mut Options)) -> Self {
         // Tests run side by side, in processes or threads.
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let process = std::process::id();
@@ -87,14 +87,14 @@ impl Stage {
     }
 
     /// A stage with these apps running, and the bridge started.
-    pub async fn with_apps(apps: Vec<Value>) -> Self {
+    pub(crate) async fn with_apps(apps: Vec<Value>) -> Self {
         let mut stage = Self::set().await;
         stage.marathon.create_apps(apps).await.unwrap();
         stage.bridge();
         stage
     }
 
-    pub fn bridge(&mut self) {
+    pub(crate) fn bridge(&mut self) {
         let _one_log_a_process = causeway::telemetry::start_log(&self.config.log);
         let stop = CancellationToken::new();
         let running = tokio::spawn(bridge::run(self.config.clone(), stop.clone()));
@@ -102,28 +102,28 @@ impl Stage {
     }
 
     /// Ends the bridge; `Keep` in the configuration lets HAProxy go on.
-    pub async fn end_bridge(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn end_bridge(&mut self) -> anyhow::Result<()> {
         let (running, stop) = self.bridge.take().expect("a bridge runs");
         stop.cancel();
         running.await.unwrap()
     }
 
     /// Ends the bridge and lets HAProxy go on, as the default is.
-    pub async fn end_bridge_keeping(&mut self) {
+    pub(crate) async fn end_bridge_keeping(&mut self) {
         let (running, _) = self.bridge.take().expect("a bridge runs");
         running.abort();
         let _aborted = running.await;
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub async fn get(&self, host: &str, path: &str) -> Option<Answer> {
+    pub(crate) async fn get(&self, host: &str, path: &str) -> Option<Answer> {
         self.get_at(&format!("http://{}:{HTTP}{path}", self.host), &[("Host", host)]).await
     }
 
-    pub async fn get_at(&self, url: &str, headers: &[(&str, &str)]) -> Option<Answer> {
+    pub(crate) async fn get_at(&self, url: &str, headers: &[(&str, &str)]) -> Option<Answer> {
         let mut request = self.client.get(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -137,19 +137,19 @@ impl Stage {
     }
 
     /// Waits until a request is answered by this app.
-    pub async fn served(&self, host: &str, path: &str, app: &str) -> Answer {
+    pub(crate) async fn served(&self, host: &str, path: &str, app: &str) -> Answer {
         let what = format!("{host}{path} by {app}");
         until(&what, async || self.get(host, path).await.filter(|answer| answer.app == app)).await
     }
 
     /// Waits until a request is answered with this status.
-    pub async fn answers(&self, host: &str, path: &str, status: u16) -> Answer {
+    pub(crate) async fn answers(&self, host: &str, path: &str, status: u16) -> Answer {
         let what = format!("{status} for {host}{path}");
         until(&what, async || self.get(host, path).await.filter(|answer| answer.status == status)).await
     }
 
     /// Waits until exactly these many tasks answer for a host.
-    pub async fn tasks(&self, host: &str, count: usize) -> std::collections::BTreeSet<String> {
+    pub(crate) async fn tasks(&self, host: &str, count: usize) -> std::collections::BTreeSet<String> {
         let what = format!("{count} tasks behind {host}");
         until(&what, async || {
             let mut tasks = std::collections::BTreeSet::new();
@@ -162,7 +162,7 @@ impl Stage {
     }
 
     /// Speaks TCP: sends a line, reads what comes first.
-    pub async fn tcp(&self, port: u16) -> Option<String> {
+    pub(crate) async fn tcp(&self, port: u16) -> Option<String> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect((self.host.as_str(), port)).await.ok()?;
         stream.write_all(b"hello\n").await.ok()?;
@@ -172,7 +172,7 @@ impl Stage {
     }
 
     /// Puts, once no deployment is under way any more.
-    pub async fn put(&self, path: &str, body: Value) -> reqwest::StatusCode {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> reqwest::StatusCode {
         let url = format!("{}{path}", self.marathon.url());
         until("the last deployment to end", async || {
             let status = self.client.put(&url).json(&body).send().await.ok()?.status();
@@ -182,7 +182,7 @@ impl Stage {
     }
 
     /// Deletes, once no deployment is under way any more.
-    pub async fn delete(&self, path: &str) -> reqwest::StatusCode {
+    pub(crate) async fn delete(&self, path: &str) -> reqwest::StatusCode {
         let url = format!("{}{path}", self.marathon.url());
         until("the last deployment to end", async || {
             let status = self.client.delete(&url).send().await.ok()?.status();
@@ -191,17 +191,17 @@ impl Stage {
         .await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> reqwest::StatusCode {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> reqwest::StatusCode {
         let url = format!("{}{path}", self.marathon.url());
         self.client.post(url).json(&body).send().await.unwrap().status()
     }
 
-    pub async fn info(&self) -> Option<Info> {
+    pub(crate) async fn info(&self) -> Option<Info> {
         Info::parse(&command(&self.config.haproxy.socket, "show info", Duration::from_secs(2)).await.ok()?)
     }
 
     /// The configuration that is current.
-    pub fn current(&self) -> String {
+    pub(crate) fn current(&self) -> String {
         std::fs::read_to_string(self.config.haproxy.state_dir.join("current/haproxy.cfg")).unwrap_or_default()
     }
 }
@@ -213,15 +213,20 @@ impl Drop for Stage {
         for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
             let ours = String::from_utf8_lossy(&line).contains(&socket);
-            if let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()).filter(|_| ours) {
-                let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            if let Some(pid) =
+                process.file_name().to_str().and_then(|name| name.parse().ok()).filter(|_| ours)
+            {
+                let _gone = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
             }
         }
     }
 }
 
 /// Waits for something to come true, and says what it was when it does not.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look().await {
@@ -233,7 +238,7 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 }
 
 /// An app of one port, with these labels.
-pub fn app(id: &str, instances: u32, port: u16, labels: Value) -> Value {
+pub(crate) fn app(id: &str, instances: u32, port: u16, labels: Value) -> Value {
     json!({
         "id": id, "cmd": "serve", "instances": instances,
         "portDefinitions": [{ "port": port, "protocol": "tcp" }], "labels": labels,
@@ -241,6 +246,6 @@ pub fn app(id: &str, instances: u32, port: u16, labels: Value) -> Value {
 }
 
 /// An app with a vhost.
-pub fn vhost(id: &str, instances: u32, host: &str) -> Value {
+pub(crate) fn vhost(id: &str, instances: u32, host: &str) -> Value {
     app(id, instances, 0, json!({ "HAPROXY_0_VHOST": host }))
 }
