@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, HaproxyMode, OnExit};
-use crate::haproxy::managed::Jail;
+use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::{Driver, External, Managed};
 use crate::model::{Problem, ServiceId};
 use crate::placement::Placement;
@@ -39,6 +39,8 @@ const EVENTS: usize = 1024;
 /// What keeps it from starting, or which part ended.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let _lock = lock(&config.haproxy.state_dir)?;
+    // Whoever drops this future ends every part of it.
+    let _stopped = stop.clone().drop_guard();
     let templates = Templates::load(&config.template)?;
     let jail = Jail::of(&config.haproxy)?;
     let https = !config.tls.certificates.is_empty();
@@ -110,7 +112,7 @@ async fn open(config: &Config, jail: Option<&Jail>) -> Result<(Driver, Option<Fi
     }
     let mut managed = Managed::open(&config.haproxy, jail)?;
     let mut loaded = None;
-    if managed.processes().await.is_none() {
+    if managed.presence().await == Presence::Absent {
         match managed.start_current().await {
             Ok(Some(generation)) => {
                 tracing::info!(

@@ -50,9 +50,14 @@ pub(super) fn from_text(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
     let defaults = Table::try_from(Config::default()).expect("the defaults are plain tables");
-    let mut overlay = Overlay { merged: defaults.clone(), defaults, mistakes: Vec::new() };
+    let mut overlay =
+        Overlay { merged: defaults.clone(), defaults, located: Vec::new(), mistakes: Vec::new() };
     match text.parse::<Table>() {
-        Ok(table) => overlay.table(name, text, &table, &mut Vec::new()),
+        Ok(table) => {
+            overlay.table(name, text, &table, &mut Vec::new());
+            overlay.located.sort_by_key(|(line, _)| *line);
+            overlay.mistakes.extend(overlay.located.drain(..).map(|(_, mistake)| mistake));
+        }
         Err(error) => overlay.mistakes.push(syntax_mistake(name, text, &error)),
     }
     let mut secrets = Vec::new();
@@ -77,6 +82,8 @@ pub(super) fn from_text(
 struct Overlay {
     defaults: Table,
     merged: Table,
+    /// Mistakes of the file, by their line.
+    located: Vec<(usize, String)>,
     mistakes: Vec<String>,
 }
 
@@ -85,16 +92,17 @@ impl Overlay {
         for (key, value) in table {
             path.push(key.clone());
             let dotted = path.join(".");
-            let place = || format!("{name}:{}: {dotted}", line_of(text, path));
+            let line = line_of(text, path);
+            let place = format!("{name}:{line}: {dotted}");
             match (lookup(&self.defaults, path), value) {
                 (None, _) => {
                     let nearest = self.nearest(&dotted);
-                    self.mistakes.push(format!("{}: unknown key{nearest}", place()));
+                    self.located.push((line, format!("{place}: unknown key{nearest}")));
                 }
                 (Some(Value::Table(_)), Value::Table(inner)) => self.table(name, text, inner, path),
                 (Some(_), value) => {
                     if let Err(error) = self.set(path, value.clone()) {
-                        self.mistakes.push(format!("{}: {error}", place()));
+                        self.located.push((line, format!("{place}: {error}")));
                     }
                 }
             }
@@ -124,7 +132,7 @@ impl Overlay {
     }
 
     fn nearest(&self, dotted: &str) -> String {
-        let mut keys = Vec::new();
+        let mut keys: Vec<String> = self.defaults.keys().cloned().collect();
         collect_keys(&self.defaults, "", &mut keys);
         let leaf = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
         let score = |key: &String| {

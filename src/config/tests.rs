@@ -43,10 +43,10 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
     let mistakes = mistakes(text, &[("CAUSEWAY_MARATHON__USR", "x"), ("CAUSEWAY_HAPROXY__MAXCONN", "lots")]);
     let expect = [
         ("causeway.toml:2: marathon.endpoint: unknown key", "marathon.endpoints"),
-        ("causeway.toml:3: marathon.resync:", "time unit"),
+        ("causeway.toml:3: marathon.resync:", "a duration"),
         ("causeway.toml:6: haproxy.mode:", "managed"),
         ("causeway.toml:7: haproxy.threads:", "string"),
-        ("causeway.toml:8: haproxi: unknown key", ""),
+        ("causeway.toml:8: haproxi: unknown key", "known key is haproxy"),
         ("environment CAUSEWAY_HAPROXY__MAXCONN:", "whole number"),
         ("environment CAUSEWAY_MARATHON__USR: unknown key", "marathon.user"),
     ];

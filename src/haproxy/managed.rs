@@ -33,6 +33,17 @@ pub struct Managed {
     output: PathBuf,
 }
 
+/// What runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody answers.
+    Absent,
+    /// The master answers.
+    Running(Processes),
+    /// A worker answers, its master does not.
+    WorkerOnly,
+}
+
 /// Where HAProxy goes when it is started as root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jail {
@@ -123,6 +134,24 @@ impl Managed {
         Processes::parse(&command(&self.config.master_socket, "show proc", COMMAND).await.ok()?)
     }
 
+    /// What runs. While the master of 2.6 executes itself anew, right after a start and in a reload, it refuses
+    /// connections although its worker serves: only where neither answers is nobody there. To start a second HAProxy
+    /// beside a running one would be worse than to wait, since both could bind the same ports.
+    pub async fn presence(&self) -> Presence {
+        let deadline = Instant::now() + COMMAND;
+        loop {
+            if let Some(processes) = self.processes().await {
+                return Presence::Running(processes);
+            }
+            let worker = self.info().await;
+            match worker {
+                None => return Presence::Absent,
+                Some(_) if Instant::now() > deadline => return Presence::WorkerOnly,
+                Some(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
     pub(super) async fn is_alive(&mut self) -> bool {
         if let Some(child) = &mut self.child
             && let Ok(Some(status)) = child.try_wait()
@@ -130,7 +159,7 @@ impl Managed {
             tracing::error!(haproxy.status = %status, "HAProxy has ended; it is started again");
             self.child = None;
         }
-        self.processes().await.is_some()
+        self.presence().await != Presence::Absent
     }
 
     pub(super) async fn check(&self, generation: &Generation) -> Result<(), HaproxyError> {
@@ -140,17 +169,27 @@ impl Managed {
     pub(super) async fn apply(&mut self, generation: &Generation) -> Result<Applied, HaproxyError> {
         let before = self.generations.current();
         self.generations.make_current(generation)?;
-        let running = self.processes().await;
+        let presence = self.presence().await;
         let begun = Instant::now();
-        let result = match &running {
-            Some(processes) => self.reload(generation, processes).await,
-            None => self.start(generation).await,
+        let result = match &presence {
+            Presence::Running(processes) => self.reload(generation, processes).await,
+            Presence::Absent => self.start(generation).await,
+            Presence::WorkerOnly => Err(HaproxyError::Socket {
+                socket: self.config.master_socket.display().to_string(),
+                what:
+                    "the master does not answer although its worker does; HAProxy has to be restarted by hand"
+                        .to_owned(),
+            }),
         };
         match result {
             Ok(()) => {
                 self.generations.mark_good(generation)?;
                 let took = begun.elapsed();
-                Ok(if running.is_some() { Applied::Reloaded { took } } else { Applied::Started { took } })
+                Ok(if presence == Presence::Absent {
+                    Applied::Started { took }
+                } else {
+                    Applied::Reloaded { took }
+                })
             }
             Err(error) => {
                 // A crash now would start the bad one: what was current is current again at once.
@@ -258,10 +297,13 @@ impl Managed {
         }
     }
 
+    /// Whether a new worker has loaded this generation, and its master answers again.
     async fn loaded(&self, generation: &Generation, old_worker: Option<i32>) -> bool {
-        self.info().await.is_some_and(|info| {
-            info.generation == Some(generation.number) && Some(info.pid) != old_worker && !info.stopping
-        })
+        let Some(info) = self.info().await else { return false };
+        if info.generation != Some(generation.number) || Some(info.pid) == old_worker || info.stopping {
+            return false;
+        }
+        self.processes().await.is_some_and(|processes| processes.workers.contains(&info.pid))
     }
 
     fn read_output(&self) -> String {

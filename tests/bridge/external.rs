@@ -56,6 +56,10 @@ async fn a_reload_command_that_fails_or_hangs_puts_the_file_back() {
     stage.bridge();
     until("the hanging command to be given up", async || std::fs::read_to_string(stage.path("cleaned")).ok())
         .await;
-    assert_eq!(std::fs::read_to_string(stage.path("haproxy.cfg")).unwrap(), "# the operator's own\n");
+    until("the file to be put back again", async || {
+        (std::fs::read_to_string(stage.path("haproxy.cfg")).unwrap() == "# the operator's own\n")
+            .then_some(())
+    })
+    .await;
     stage.end_bridge().await.unwrap();
 }

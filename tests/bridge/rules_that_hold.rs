@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use causeway::config::OnExit;
 use serde_json::json;
 
 use crate::stage::{Stage, app, until, vhost};
@@ -123,7 +122,8 @@ async fn rule_4_what_was_good_last_is_served_while_marathon_is_away() {
     let mut stage = Stage::with_apps(vec![vhost("/web", 2, "web.example.com")]).await;
     stage.tasks("web.example.com", 2).await;
     stage.end_bridge().await.unwrap();
-    assert!(stage.info().await.is_none(), "HAProxy was stopped, as a reboot would");
+    stage.kill_haproxy();
+    until("HAProxy to be gone, as after a reboot", async || stage.info().await.is_none().then_some(())).await;
     stage.put("/standin/faults", json!({ "http": { "status": 503, "body": "html" }, "events": "eof" })).await;
     stage.bridge();
     stage.tasks("web.example.com", 2).await;
@@ -186,8 +186,12 @@ async fn rule_7_a_failed_reload_puts_the_last_good_text_back_with_todays_servers
     stage.delete(&format!("/v2/apps/web/tasks/{victim}?scale=true")).await;
     let after = stage.tasks("web.example.com", 1).await;
     assert!(!after.contains(victim));
-    let config = stage.current();
-    assert!(!config.contains("9600") && config.matches("server slot").count() == 1, "{config}");
+    until("the last good text with today's servers", async || {
+        let (config, worker) = (stage.current(), stage.info().await?);
+        let good = !config.contains(":9600") && config.matches("server slot").count() == 1;
+        (good && config.contains(&format!("gen-{}\n", worker.generation?))).then_some(())
+    })
+    .await;
     drop(taken);
     // Another definition of the same app is tried at once.
     stage.put("/v2/apps/late", json!({ "labels": { "HAPROXY_0_VHOST": "later.example.com" } })).await;
@@ -204,7 +208,7 @@ async fn rule_7_a_refused_text_leaves_file_and_process_untouched() {
     stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
     stage.bridge();
     stage.served("web.example.com", "/", "/web").await;
-    stage.end_bridge_keeping().await;
+    stage.end_bridge().await.unwrap();
     std::fs::create_dir(stage.path("templates")).unwrap();
     let head = include_str!("../../templates/head.cfg").replace("retries 3", "no-such-keyword 3");
     std::fs::write(stage.path("templates/head.cfg"), head).unwrap();
@@ -230,7 +234,7 @@ async fn rule_7_a_template_that_fails_keeps_the_last_good_text_with_todays_serve
     stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
     stage.bridge();
     stage.served("web.example.com", "/", "/web").await;
-    stage.end_bridge_keeping().await;
+    stage.end_bridge().await.unwrap();
     std::fs::create_dir(stage.path("templates")).unwrap();
     let service =
         include_str!("../../templates/service.cfg").replace("service.backend.balance", "service.nothing");
@@ -244,10 +248,9 @@ async fn rule_7_a_template_that_fails_keeps_the_last_good_text_with_todays_serve
 #[tokio::test(flavor = "multi_thread")]
 async fn rule_8_haproxy_outlives_causeway_and_is_adopted_without_a_reload() {
     let mut stage = Stage::with_apps(vec![vhost("/web", 2, "web.example.com")]).await;
-    stage.config.haproxy.on_exit = OnExit::Keep;
     stage.tasks("web.example.com", 2).await;
     let (worker, before) = (stage.info().await.unwrap().pid, generations(&stage));
-    stage.end_bridge_keeping().await;
+    stage.end_bridge().await.unwrap();
     stage.tasks("web.example.com", 2).await;
     stage.bridge();
     until("the new Causeway to follow", async || {

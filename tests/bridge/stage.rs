@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use causeway::bridge;
-use causeway::config::{Config, OnExit, PortRange};
+use causeway::config::{Config, PortRange};
 use causeway::demo::marathon::{Options, Profile, StandIn};
 use causeway::haproxy::runtime::{Info, command};
 use serde_json::{Value, json};
@@ -68,7 +68,6 @@ impl Stage {
         haproxy.state_dir = dir.path().join("state");
         haproxy.socket = dir.path().join("run/haproxy.sock");
         haproxy.master_socket = dir.path().join("run/master.sock");
-        haproxy.on_exit = OnExit::Stop;
         haproxy.reload_interval = Duration::from_millis(20);
         haproxy.bind_http = format!("{host}:{HTTP}");
         haproxy.bind_https = format!("{host}:{HTTPS}");
@@ -101,18 +100,11 @@ impl Stage {
         self.bridge = Some((running, stop));
     }
 
-    /// Ends the bridge; `Keep` in the configuration lets HAProxy go on.
+    /// Ends the bridge; HAProxy goes on, as is the default.
     pub(crate) async fn end_bridge(&mut self) -> anyhow::Result<()> {
         let (running, stop) = self.bridge.take().expect("a bridge runs");
         stop.cancel();
         running.await.unwrap()
-    }
-
-    /// Ends the bridge and lets HAProxy go on, as the default is.
-    pub(crate) async fn end_bridge_keeping(&mut self) {
-        let (running, _) = self.bridge.take().expect("a bridge runs");
-        running.abort();
-        let _aborted = running.await;
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -207,8 +199,15 @@ impl Stage {
 }
 
 impl Drop for Stage {
-    /// Whatever a failing test left: HAProxy outlives us by design, so it has to be ended by name.
+    /// HAProxy outlives us by design.
     fn drop(&mut self) {
+        self.kill_haproxy();
+    }
+}
+
+impl Stage {
+    /// Kills master and workers.
+    pub(crate) fn kill_haproxy(&self) {
         let socket = self.config.haproxy.master_socket.display().to_string();
         for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
