@@ -590,6 +590,23 @@ fn a_file_of_marathons_json_is_read_without_a_server() {
 }
 
 #[test]
+fn certificates_and_keys_are_taken_as_pem() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let cfg = MarathonConfig {
+        endpoints: vec!["https://localhost:8443".to_owned()],
+        ca_file: Some(certificate.clone()),
+        client_certificate_file: Some(certificate),
+        client_key_file: Some(key),
+        ..MarathonConfig::default()
+    };
+    assert!(Marathon::new(&cfg, HashSet::new()).is_ok());
+}
+
+#[test]
 fn a_wrong_file_of_the_configuration_is_told_by_its_key_and_never_quoted() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("geheim");
