@@ -267,6 +267,29 @@ async fn a_heartbeat_in_two_halves_keeps_the_stream_and_hides_no_event() {
 }
 
 #[tokio::test]
+async fn a_recorded_stream_of_jetty_is_understood_to_its_end() {
+    let fake = Fake::new(&list(&[])).await;
+    let recorded = include_str!("fixtures/marathon/sse-jetty-9.4.57.bin");
+    fake.reply("/v2/events", Reply::Raw(recorded.to_owned()));
+    let mut followed = Followed::new(&config(&[fake.url()]));
+    followed.full_read(1).await;
+    followed.status_says("Marathon closed it").await;
+    assert!(followed.status.borrow().last_event.is_some());
+}
+
+#[tokio::test]
+async fn a_new_stream_does_not_wait_for_a_read_that_hangs() {
+    let fake = Fake::new("").await;
+    fake.reply("/v2/apps", Reply::Hang);
+    let cfg = MarathonConfig { read_timeout: Duration::from_secs(60), ..config(&[fake.url()]) };
+    let mut followed = Followed::new(&cfg);
+    fake.asked("/v2/apps", 1).await;
+    fake.reply("/v2/apps", Reply::ok(list(&[app("/a", &[])])));
+    fake.hang_up();
+    followed.full_read(1).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_is_opened_again_and_everything_is_read_again() {
     let fake = Fake::new(&list(&[])).await;
     let mut followed = Followed::new(&config(&[fake.url()]));
@@ -280,7 +303,8 @@ async fn a_stream_that_ends_is_opened_again_and_everything_is_read_again() {
 #[tokio::test]
 async fn without_a_stream_the_apps_are_read_all_the_same() {
     let fake = Fake::new(&list(&[app("/a", &[])])).await;
-    fake.reply("/v2/events", Reply::html(405, "Error 405 HTTP method GET is not supported by this URL"));
+    let recorded = include_str!("fixtures/marathon/sse-405-jetty-9.4.57.bin");
+    fake.reply("/v2/events", Reply::Raw(recorded.to_owned()));
     let mut followed = Followed::new(&config(&[fake.url()]));
     followed.full_read(2).await;
     followed.status_says("answered 405: Error 405 HTTP method GET").await;
@@ -563,6 +587,23 @@ fn a_file_of_marathons_json_is_read_without_a_server() {
     assert_eq!(apps[0].id, AppId::new("/a"));
     assert_eq!(problems[0].0, AppId::new("/"));
     assert!(matches!(parse_apps(b"no"), Err(MarathonError::Body { .. })));
+}
+
+#[test]
+fn certificates_and_keys_are_taken_as_pem() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let cfg = MarathonConfig {
+        endpoints: vec!["https://localhost:8443".to_owned()],
+        ca_file: Some(certificate.clone()),
+        client_certificate_file: Some(certificate),
+        client_key_file: Some(key),
+        ..MarathonConfig::default()
+    };
+    assert!(Marathon::new(&cfg, HashSet::new()).is_ok());
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Marathon {
             let began = cluster.next_moment();
             match self.reader.all(&cluster.all()).await {
                 Ok(readings) => {
-                    let snapshot = cluster.commit(readings, began, Instant::now());
+                    let snapshot = cluster.commit(readings, began, Instant::now()).unwrap_or_default();
                     return Ok((snapshot.apps, snapshot.problems));
                 }
                 Err(error) if attempts == 0 => return Err(error),

@@ -71,6 +71,8 @@ pub(crate) struct Cluster {
     /// What events said of tasks that may still change; it outweighs answers to reads that began before.
     heard: HashMap<AppId, HashMap<TaskId, (What, Moment)>>,
     removed: HashMap<AppId, Moment>,
+    /// When the full read began that was committed last.
+    committed: Moment,
     served_before: HashSet<TaskId>,
 }
 
@@ -112,14 +114,19 @@ impl Cluster {
                 told.what = What::Ended;
             }
         }
-        let known = self.apps.get(&ending.app)?;
-        let matching: Vec<TaskId> =
-            known.app.tasks.keys().filter(|task| ending.target.is(task)).cloned().collect();
+        let known = self.apps.get(&ending.app);
+        let tasks = known.into_iter().flat_map(|known| known.app.tasks.keys());
+        let mut matching: HashSet<TaskId> = tasks.filter(|task| ending.target.is(task)).cloned().collect();
+        // A task that is not known yet may be in an answer that is under way.
+        if let Target::Task(task) = &ending.target {
+            matching.insert(task.clone());
+        }
         let heard = self.heard.entry(ending.app.clone()).or_default();
+        heard.extend(matching.iter().map(|task| (task.clone(), (ending.what, moment))));
+        let known = known?;
         let mut app = App::clone(&known.app);
-        for task in matching {
-            apply(&mut app, &task, ending.what);
-            heard.insert(task, (ending.what, moment));
+        for task in &matching {
+            apply(&mut app, task, ending.what);
         }
         if app == *known.app {
             return None;
@@ -134,7 +141,9 @@ impl Cluster {
     pub(crate) fn merge(&mut self, reading: Reading, began: Moment) -> Change {
         let id = reading.id().clone();
         let newer = |moment: Option<Moment>| moment.is_some_and(|moment| moment > began);
-        if newer(self.apps.get(&id).map(|known| known.began)) || newer(self.removed.get(&id).copied()) {
+        // An app that is not known was in no list that is newer than this answer.
+        let known = self.apps.get(&id).map_or(self.committed, |known| known.began);
+        if newer(Some(known)) || newer(self.removed.get(&id).copied()) {
             return Change::default();
         }
         match reading {
@@ -162,8 +171,13 @@ impl Cluster {
         self.apps.remove(id).is_some() || had_problems
     }
 
-    /// Takes in a full read. Apps that were read later on their own are kept as they are.
-    pub(crate) fn commit(&mut self, readings: Vec<Reading>, began: Moment, now: Instant) -> Snapshot {
+    /// Takes in a full read, unless one that began later was taken in already. Apps that were read later on their
+    /// own are kept as they are.
+    pub(crate) fn commit(&mut self, readings: Vec<Reading>, began: Moment, now: Instant) -> Option<Snapshot> {
+        if self.committed > began {
+            return None;
+        }
+        self.committed = began;
         let mut snapshot = Snapshot::default();
         let mut seen = HashSet::new();
         for ended in self.ended.values_mut() {
@@ -199,7 +213,7 @@ impl Cluster {
         snapshot.apps = self.apps.values().map(|known| known.app.clone()).collect();
         snapshot.apps.sort_by(|a, b| a.id.cmp(&b.id));
         snapshot.problems = self.replace_problems(problems);
-        snapshot
+        Some(snapshot)
     }
 
     /// Makes an answer the truth, as far as it may be believed. An app that is as before keeps its `Arc`.

@@ -24,6 +24,10 @@ use crate::sources::{Refresh, SourceEvent};
 /// changes, and a read before the stream is attached has to be done again.
 const POLL_AFTER: u32 = 3;
 
+/// With so many reads under way a new stream gives up none of them, so that one that ends again and again does not
+/// pile them up.
+const MANY_READS: usize = 24;
+
 /// A read that came back.
 enum Done {
     All(Moment, Result<Vec<Reading>, MarathonError>),
@@ -47,6 +51,8 @@ pub(crate) struct Follower {
     complaints: Complaints,
     /// Attempts in a row that gave no stream.
     without_stream: u32,
+    /// When the full read began that is waited for.
+    awaited: Moment,
     last_all: Option<Instant>,
     poll: std::time::Duration,
 }
@@ -70,6 +76,7 @@ impl Follower {
             reporter,
             complaints: Complaints::default(),
             without_stream: 0,
+            awaited: 0,
             last_all: None,
             poll: config.resync.min(config.backoff_max),
         }
@@ -122,6 +129,7 @@ impl Follower {
         let began = self.cluster.next_moment();
         match next {
             Next::All => {
+                self.awaited = began;
                 let known = self.cluster.all();
                 self.reads.spawn(async move { Done::All(began, reader.all(&known).await) });
             }
@@ -139,6 +147,9 @@ impl Follower {
         let now = Instant::now();
         if heard.attached {
             self.without_stream = 0;
+            if self.reads.len() < MANY_READS {
+                self.schedule.abandon();
+            }
             self.schedule.all();
             let reader = self.reader.clone();
             self.reads.spawn(async move { Done::Version(reader.version().await) });
@@ -180,35 +191,56 @@ impl Follower {
     }
 
     async fn take_in(&mut self, done: Done) -> Result<(), Gone> {
-        let now = Instant::now();
         match done {
-            Done::All(began, Ok(readings)) => {
-                self.complaints.over();
-                self.last_all = Some(now);
-                let mut snapshot = self.cluster.commit(readings, began, now);
-                self.schedule.all_done(std::mem::take(&mut snapshot.incomplete), now);
-                self.tell_all(snapshot, now).await
-            }
-            Done::All(_, Err(error)) => {
-                self.schedule.all_failed(now);
-                self.complain(&error);
+            Done::All(began, result) => self.take_in_all(began, result).await,
+            Done::One(id, began, result) => self.take_in_one(id, began, result).await,
+            Done::Version(Ok(version)) => {
+                tracing::info!(marathon.version = version, "Marathon tells its version");
+                self.reporter.change(|status| status.version = Some(version));
                 Ok(())
             }
-            Done::One(id, began, Err(MarathonError::NoSuchApp { .. })) => {
-                self.schedule.one_done(&id);
-                self.schedule.readiness(&id, false, now);
-                if self.cluster.remove(&id, began) {
-                    tracing::debug!(marathon.app = %id, "the app is gone");
-                    self.tell(SourceEvent::Remove(id)).await?;
+            Done::Version(Err(error)) => {
+                tracing::debug!(%error, "Marathon does not tell its version");
+                Ok(())
+            }
+        }
+    }
+
+    async fn take_in_all(
+        &mut self,
+        began: Moment,
+        result: Result<Vec<Reading>, MarathonError>,
+    ) -> Result<(), Gone> {
+        let now = Instant::now();
+        let awaited = began == self.awaited;
+        let readings = match result {
+            Ok(readings) => readings,
+            Err(error) => {
+                if awaited {
+                    self.schedule.all_failed(now);
+                    self.complain(&error);
                 }
-                Ok(())
+                return Ok(());
             }
-            Done::One(id, _, Err(error)) => {
-                self.schedule.one_failed(id, now);
-                self.complain(&error);
-                Ok(())
-            }
-            Done::One(id, began, Ok(reading)) => {
+        };
+        self.complaints.over();
+        let Some(mut snapshot) = self.cluster.commit(readings, began, now) else { return Ok(()) };
+        if awaited {
+            self.last_all = Some(now);
+            self.schedule.all_done(std::mem::take(&mut snapshot.incomplete), now);
+        }
+        self.tell_all(snapshot, now).await
+    }
+
+    async fn take_in_one(
+        &mut self,
+        id: AppId,
+        began: Moment,
+        result: Result<Reading, MarathonError>,
+    ) -> Result<(), Gone> {
+        let now = Instant::now();
+        match result {
+            Ok(reading) => {
                 self.complaints.over();
                 if matches!(&reading, Reading::App(read) if read.incomplete) {
                     self.schedule.one_failed(id.clone(), now);
@@ -219,13 +251,18 @@ impl Follower {
                 self.schedule.readiness(&id, self.cluster.awaits_readiness(&id), now);
                 self.tell_change(id, change).await
             }
-            Done::Version(Ok(version)) => {
-                tracing::info!(marathon.version = version, "Marathon tells its version");
-                self.reporter.change(|status| status.version = Some(version));
+            Err(MarathonError::NoSuchApp { .. }) => {
+                self.schedule.one_done(&id);
+                self.schedule.readiness(&id, false, now);
+                if self.cluster.remove(&id, began) {
+                    tracing::debug!(marathon.app = %id, "the app is gone");
+                    self.tell(SourceEvent::Remove(id)).await?;
+                }
                 Ok(())
             }
-            Done::Version(Err(error)) => {
-                tracing::debug!(%error, "Marathon does not tell its version");
+            Err(error) => {
+                self.schedule.one_failed(id, now);
+                self.complain(&error);
                 Ok(())
             }
         }

@@ -96,8 +96,14 @@ impl Reader {
         let records = vec![Record::parse(document.app.get())];
         let mut lookups = LOOKUPS_OF_AN_APP;
         self.understand(records, known, &mut readings, &mut lookups).await;
-        let wrong = || MarathonError::Body { url: body.url, cause: "it is about another app".to_owned() };
-        readings.pop().filter(|reading| reading.id() == id || reading.id().as_str() == "/").ok_or_else(wrong)
+        match readings.pop() {
+            Some(Reading::App(read)) if read.app.id == *id => Ok(Reading::App(read)),
+            // Whose record it is was asked for, even if it does not say so itself.
+            Some(Reading::Wrong(_, problem)) => {
+                Ok(Reading::Wrong(id.clone(), Problem { app: Some(id.clone()), ..problem }))
+            }
+            _ => Err(MarathonError::Body { url: body.url, cause: "it is about another app".to_owned() }),
+        }
     }
 
     fn turning<T>(&self, at: usize, result: Result<T, MarathonError>) -> Result<T, MarathonError> {

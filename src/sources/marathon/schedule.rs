@@ -157,6 +157,12 @@ impl Schedule {
         self.all_not_before = Some(now + self.all_backoff.wait());
     }
 
+    /// Waits no longer for the reads that are under way: they may hang on a connection that is dead.
+    pub(crate) fn abandon(&mut self) {
+        self.reading.clear();
+        self.reading_all = false;
+    }
+
     /// Whether a full read is under way or due.
     pub(crate) fn plans_all(&self) -> bool {
         self.reading_all || self.want_all

@@ -41,7 +41,7 @@ fn merge(cluster: &mut Cluster, json: &str) -> Change {
 fn commit(cluster: &mut Cluster, json: &[&str], now: Instant) -> Snapshot {
     let began = cluster.next_moment();
     let readings = json.iter().map(|json| reading(cluster, json)).collect();
-    cluster.commit(readings, began, now)
+    cluster.commit(readings, began, now).unwrap()
 }
 
 fn a() -> AppId {
@@ -224,11 +224,33 @@ async fn a_full_read_does_not_undo_what_was_read_or_removed_after_it_began() {
     let began = cluster.next_moment();
     let readings = vec![reading(&cluster, &old)];
     let newer = merge(&mut cluster, &app_json("", &task("t2", ""))).upsert.unwrap();
-    let snapshot = cluster.commit(readings, began, now);
+    let snapshot = cluster.commit(readings, began, now).unwrap();
     assert!(Arc::ptr_eq(&snapshot.apps[0], &newer));
     let began = cluster.next_moment();
     let readings = vec![reading(&cluster, &old)];
     let removed = cluster.next_moment();
     assert!(cluster.remove(&a(), removed));
-    assert!(cluster.commit(readings, began, now).apps.is_empty());
+    assert!(cluster.commit(readings, began, now).unwrap().apps.is_empty());
+}
+
+#[tokio::test]
+async fn an_old_answer_brings_no_app_back_that_a_newer_list_did_not_have() {
+    let (mut cluster, now) = (Cluster::default(), Instant::now());
+    let json = app_json("", &task("t1", ""));
+    let (single, full) = (cluster.next_moment(), cluster.next_moment());
+    let (late, later) = (reading(&cluster, &json), reading(&cluster, &json));
+    assert!(commit(&mut cluster, &[], now).apps.is_empty());
+    assert!(cluster.merge(late, single).upsert.is_none());
+    assert!(cluster.commit(vec![later], full, now).is_none());
+    assert!(cluster.known(&a()).is_none());
+}
+
+#[tokio::test]
+async fn what_is_heard_of_a_task_while_its_app_is_first_read_outweighs_the_answer() {
+    let mut cluster = Cluster::default();
+    let began = cluster.next_moment();
+    let first = reading(&cluster, &app_json(CHECKED, &task("t1", ALIVE)));
+    assert!(cluster.end(&ending("t1", What::Unhealthy), Instant::now()).is_none());
+    let told = cluster.merge(first, began).upsert.unwrap();
+    assert_eq!(told.serving().count(), 0);
 }
