@@ -1,5 +1,7 @@
 //! The stand-in Marathon on the wire: forms, events, deployments, health, faults.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot go on without fails the test")]
+
 #[path = "standin_marathon/bench.rs"]
 mod bench;
 #[path = "standin_marathon/deployments.rs"]

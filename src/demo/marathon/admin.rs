@@ -1,4 +1,16 @@
 //! `/standin`: switches and actions of the stand-in itself; no fault and no password affects it.
+//!
+//! | request | body | effect |
+//! |---|---|---|
+//! | `GET`, `PUT`, `PATCH`, `DELETE /standin/faults` | [`Faults`] | reads, replaces, overlays, clears the switches |
+//! | `POST /standin/failover` | `{"pause_ms": N}` | closes streams, forgets HTTP and TCP results; not ready for N ms |
+//! | `POST /standin/close_streams` | | closes all event streams |
+//! | `PUT /standin/tasks/{id}/health` | `{"healthy": bool, "serving": bool}` | 503 on health paths; resets connections |
+//! | `PUT /standin/tasks/{id}/state` | `{"state": "TASK_…"}` | as an agent's report, with its events |
+//! | `PUT /standin/readiness/{app}` | `{"ready": bool}` | 503 on readiness paths |
+//! | `POST /standin/events` | an event or an array of them | publishes as given |
+//! | `POST /standin/apps` | an array of apps | creates them with running tasks, without deployments |
+//! | `GET`, `DELETE /standin/counters` | | reads, resets what was read |
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -102,49 +102,13 @@ fn definitions_of(ports: &Value) -> Value {
 
 /// Settles `networks`, `container.portMappings` and `portDefinitions`; only one of the latter two is left.
 fn network(profile: Profile, body: &mut Map<String, Value>, ip_address: Option<&Value>) {
-    let mut docker_network = None;
-    let mut mappings = None;
-    if let Some(container) = body.get_mut("container").and_then(Value::as_object_mut) {
-        mappings = container.remove("portMappings").filter(filled);
-        if let Some(docker) = container.get_mut("docker").and_then(Value::as_object_mut) {
-            docker_network = docker.remove("network").and_then(|name| name.as_str().map(str::to_owned));
-            mappings = mappings.or(docker.remove("portMappings")).filter(filled);
-            for (key, value) in
-                [("forcePullImage", json!(false)), ("privileged", json!(false)), ("parameters", json!([]))]
-            {
-                docker.entry(key).or_insert(value);
-            }
-            container.entry("type").or_insert(json!("DOCKER"));
-        }
-        container.entry("type").or_insert(json!("MESOS"));
-        container.entry("volumes").or_insert(json!([]));
-    }
-    if mappings.is_none() {
-        mappings = ip_address.and_then(discovered);
-    }
-    let networks = body.remove("networks").filter(filled).unwrap_or_else(|| {
-        let mode = match docker_network.as_deref() {
-            Some("BRIDGE") => "container/bridge",
-            Some("USER") => "container",
-            Some(_) => "host",
-            None if ip_address.is_some() => "container",
-            None if mappings.is_some() => "container/bridge",
-            None => "host",
-        };
-        let mut network = json!({"mode": mode});
-        if mode == "container" {
-            for (from, to) in [("networkName", "name"), ("labels", "labels")] {
-                let given =
-                    ip_address.and_then(|address| address.get(from)).filter(|value| **value != json!({}));
-                if let Some(value) = given {
-                    network[to] = value.clone();
-                }
-            }
-        }
-        json!([network])
-    });
+    let (docker_network, mappings) = from_container(body);
+    let mappings = mappings.or_else(|| ip_address.and_then(discovered));
+    let mut networks = body
+        .remove("networks")
+        .filter(filled)
+        .unwrap_or_else(|| old_network(docker_network.as_deref(), ip_address, mappings.is_some()));
     let mut mode = networks[0].get("mode").and_then(Value::as_str).unwrap_or("container").to_owned();
-    let mut networks = networks;
     if profile == Profile::V0_11 && mode == "container" {
         // 0.11 knows no network but the host's and the bridge.
         mode = "container/bridge".to_owned();
@@ -153,17 +117,58 @@ fn network(profile: Profile, body: &mut Map<String, Value>, ip_address: Option<&
     body.insert("networks".to_owned(), networks);
     if mode == "host" {
         host_ports(profile, body);
-    } else {
-        body.remove("portDefinitions");
-        let mappings = mappings.map(|mappings| mapped(mappings, mode == "container/bridge"));
-        let container = body
-            .entry("container")
-            .or_insert_with(|| json!({"type": "MESOS", "volumes": []}))
-            .as_object_mut();
-        if let Some(container) = container {
-            container.insert("portMappings".to_owned(), mappings.unwrap_or_else(|| json!([])));
+        return;
+    }
+    body.remove("portDefinitions");
+    let mappings = mappings.map(|mappings| mapped(mappings, mode == "container/bridge"));
+    let container = body.entry("container").or_insert_with(|| json!({"type": "MESOS", "volumes": []}));
+    if let Some(container) = container.as_object_mut() {
+        container.insert("portMappings".to_owned(), mappings.unwrap_or_else(|| json!([])));
+    }
+}
+
+/// Takes `docker.network` and the port mappings out of the container and fills in its defaults.
+fn from_container(body: &mut Map<String, Value>) -> (Option<String>, Option<Value>) {
+    let Some(container) = body.get_mut("container").and_then(Value::as_object_mut) else {
+        return (None, None);
+    };
+    let mut docker_network = None;
+    let mut mappings = container.remove("portMappings").filter(filled);
+    if let Some(docker) = container.get_mut("docker").and_then(Value::as_object_mut) {
+        docker_network = docker.remove("network").and_then(|name| name.as_str().map(str::to_owned));
+        mappings = mappings.or(docker.remove("portMappings")).filter(filled);
+        for (key, value) in
+            [("forcePullImage", json!(false)), ("privileged", json!(false)), ("parameters", json!([]))]
+        {
+            docker.entry(key).or_insert(value);
+        }
+        container.entry("type").or_insert(json!("DOCKER"));
+    }
+    container.entry("type").or_insert(json!("MESOS"));
+    container.entry("volumes").or_insert(json!([]));
+    (docker_network, mappings)
+}
+
+/// `networks` for an app posted in the form up to 1.4.
+fn old_network(docker: Option<&str>, ip_address: Option<&Value>, mapped: bool) -> Value {
+    let mode = match docker {
+        Some("BRIDGE") => "container/bridge",
+        Some("USER") => "container",
+        Some(_) => "host",
+        None if ip_address.is_some() => "container",
+        None if mapped => "container/bridge",
+        None => "host",
+    };
+    let mut network = json!({"mode": mode});
+    if mode == "container" {
+        for (from, to) in [("networkName", "name"), ("labels", "labels")] {
+            let given = ip_address.and_then(|address| address.get(from)).filter(|value| **value != json!({}));
+            if let Some(value) = given {
+                network[to] = value.clone();
+            }
         }
     }
+    json!([network])
 }
 
 fn filled(value: &Value) -> bool {

@@ -124,7 +124,7 @@ fn stop(core: &Arc<Core>, state: &mut State, id: &str) -> bool {
     state.apps.get(id).is_none_or(|app| app.tasks.is_empty())
 }
 
-/// Launches what is missing, kills what is too much; done when just the wanted tasks are left and good.
+/// Launches what is missing, kills what is too much; done when just the wanted tasks are left and the new ones good.
 fn scale(core: &Arc<Core>, state: &mut State, id: &str) -> bool {
     let Some(app) = state.apps.get(id) else { return true };
     let wanted = app.definition.instances;
@@ -137,7 +137,9 @@ fn scale(core: &Arc<Core>, state: &mut State, id: &str) -> bool {
         lifecycle::kill(core, state, task);
     }
     let Some(app) = state.apps.get(id) else { return true };
-    app.tasks.len() == wanted && app.tasks.iter().all(Task::good)
+    // Only tasks that this scaling started have to become healthy.
+    let old = |task: &Task| task.definition.version < app.definition.version;
+    app.tasks.len() == wanted && app.tasks.iter().all(|task| old(task) || task.good())
 }
 
 /// One round of Marathon's TaskReplaceActor; called again whenever a task changed.

@@ -82,20 +82,7 @@ fn record(
     let task = &mut app.tasks[position];
     let before = task.health[index].clone().unwrap_or_default();
     let healthy_before = task.healthy();
-    let mut after = before.clone();
-    let mut failed = None;
-    match result {
-        Ok(()) => succeeded(&mut after),
-        // Failures do not count in the grace period until the task was healthy for the first time.
-        Err(_) if in_grace && before.first_success.is_none() => {}
-        Err(cause) => {
-            after.alive = false;
-            after.consecutive_failures += 1;
-            after.last_failure = Some(clock::now());
-            after.last_failure_cause = Some(cause.clone());
-            failed = Some(cause);
-        }
-    }
+    let (after, failed) = judged(&before, result, in_grace);
     let exceeded =
         failed.is_some() && check.max_failures > 0 && after.consecutive_failures >= check.max_failures;
     let flipped = before.alive != after.alive;
@@ -121,6 +108,28 @@ fn record(
         unhealthy_kill(core, task, failed.as_deref().unwrap_or_default());
         lifecycle::kill(core, &mut state, id);
     }
+}
+
+/// The result after one more probe, and the cause of a failure that counts.
+fn judged(
+    before: &HealthResult,
+    probed: Result<(), String>,
+    in_grace: bool,
+) -> (HealthResult, Option<String>) {
+    let mut after = before.clone();
+    match probed {
+        Ok(()) => succeeded(&mut after),
+        // Failures do not count in the grace period until the task was healthy for the first time.
+        Err(_) if in_grace && before.first_success.is_none() => {}
+        Err(cause) => {
+            after.alive = false;
+            after.consecutive_failures += 1;
+            after.last_failure = Some(clock::now());
+            after.last_failure_cause = Some(cause.clone());
+            return (after, Some(cause));
+        }
+    }
+    (after, None)
 }
 
 fn succeeded(result: &mut HealthResult) {

@@ -94,16 +94,7 @@ fn prepare(
     changes: Vec<Change>,
     force: bool,
 ) -> Result<Prepared, Refusal> {
-    let mut holding: Vec<String> =
-        changes.iter().filter_map(|change| state.apps.get(change.id())?.deployment.clone()).collect();
-    holding.sort();
-    holding.dedup();
-    if !holding.is_empty() && !force {
-        return Err(Refusal::Locked(holding));
-    }
-    for id in holding {
-        deployment::cancel(core, state, &id);
-    }
+    unlock(core, state, &changes, force)?;
     let version = core.clock.version();
     let (mut stops, mut starts, mut others) = (Vec::new(), Vec::new(), Vec::new());
     let (mut definitions, mut originals) = (Vec::new(), Vec::new());
@@ -142,6 +133,21 @@ fn prepare(
         roots: None,
     };
     Ok(Prepared { definitions, deployment, version })
+}
+
+/// Refuses a change of apps that a deployment holds, or cancels that deployment when forced.
+fn unlock(core: &Arc<Core>, state: &mut State, changes: &[Change], force: bool) -> Result<(), Refusal> {
+    let mut holding: Vec<String> =
+        changes.iter().filter_map(|change| state.apps.get(change.id())?.deployment.clone()).collect();
+    holding.sort();
+    holding.dedup();
+    if !holding.is_empty() && !force {
+        return Err(Refusal::Locked(holding));
+    }
+    for id in holding {
+        deployment::cancel(core, state, &id);
+    }
+    Ok(())
 }
 
 fn commit(core: &Arc<Core>, state: &mut State, prepared: Prepared, terms: &Terms) -> (Accepted, Deployment) {
