@@ -124,9 +124,9 @@ async fn open(config: &Config, jail: Option<&Jail>) -> Result<(Driver, Option<Fi
             Ok(None) => {}
             Err(error) => tracing::error!("{error}; it is started when the apps are known"),
         }
-        return Ok((Driver::Managed(managed), loaded));
+        return Ok((Driver::Managed(Box::new(managed)), loaded));
     }
-    let mut driver = Driver::Managed(managed);
+    let mut driver = Driver::Managed(Box::new(managed));
     match driver.observe().await {
         Some((number, files)) => {
             tracing::info!(haproxy.generation = number, "the running HAProxy is adopted");

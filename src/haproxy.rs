@@ -84,7 +84,7 @@ impl HaproxyError {
 #[derive(Debug)]
 pub enum Driver {
     /// Causeway runs it.
-    Managed(Managed),
+    Managed(Box<Managed>),
     /// The operator does.
     External(External),
 }

@@ -20,7 +20,7 @@ use desired::Desired;
 
 /// How often HAProxy is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long what HAProxy refused is left alone, unless it changes: an address in use may become free.
+/// The longest that what failed is left alone, unless it changes: an address in use may become free.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// Culprits that one round takes out before it gives up.
 const CULPRITS: usize = 10;
@@ -87,6 +87,8 @@ pub struct Reconciler {
     /// Nothing is rendered before every source is ready.
     ready: bool,
     retry: Option<Instant>,
+    /// Rounds that failed, one after the other.
+    failures: u32,
     problems: Problems,
 }
 
@@ -109,6 +111,7 @@ impl Reconciler {
             dirty: false,
             ready: false,
             retry: None,
+            failures: 0,
             problems,
         }
     }
@@ -180,10 +183,15 @@ impl Reconciler {
             *problems = now;
             changed
         });
-        if let Err(error) = result {
-            tracing::error!("{error}");
-            self.dirty = true;
-            self.retry = Some(Instant::now() + TRY_AGAIN);
+        match result {
+            Ok(()) => self.failures = 0,
+            Err(error) => {
+                let wait = TRY_AGAIN.min(Duration::from_secs(1) * 2_u32.saturating_pow(self.failures));
+                tracing::error!("{error}; it is tried again in {wait:?}, or when something changes");
+                self.failures += 1;
+                self.dirty = true;
+                self.retry = Some(Instant::now() + wait);
+            }
         }
     }
 

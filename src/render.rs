@@ -72,9 +72,9 @@ fn fill(text: &mut String, shape: &str, servers: &BTreeMap<String, Arc<str>>) {
     for (index, part) in shape.split(SERVERS_MARK).enumerate() {
         // Between two marks stands the backend's name.
         if index % 2 == 0 {
-            text.push_str(part)
+            text.push_str(part);
         } else {
-            text.push_str(servers.get(part).map_or("", |lines| lines))
+            text.push_str(servers.get(part).map_or("", |lines| lines));
         }
     }
 }

@@ -129,7 +129,7 @@ impl MarathonConfig {
             ("client_key_file", &self.client_key_file),
         ];
         for (key, file) in files {
-            if let Some(Err(error)) = file.as_ref().map(|path| std::fs::File::open(path)) {
+            if let Some(Err(error)) = file.as_ref().map(std::fs::File::open) {
                 let path = file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
                 mistakes.push(format!("marathon.{key}: {path} cannot be read: {error}"));
             }
