@@ -19,7 +19,8 @@ const MARATHON: u16 = 18_080;
 const RUNS: usize = 3;
 
 fn main() -> Result<()> {
-    let size = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let size =
+        |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (apps, tasks) = (size("APPS", 10_000), size("TASKS", 10));
     let dir = tempfile::Builder::new().prefix("cwb").tempdir()?;
     let file = dir.path().join("apps.json");
@@ -36,7 +37,7 @@ fn main() -> Result<()> {
     let url = format!("http://127.0.0.1:{MARATHON}/v2/apps?embed=apps.tasks");
     let bytes = runtime.block_on(until(async || {
         let body = client.get(&url).send().await.ok()?.bytes().await.ok()?;
-        (body.len() > apps * 100).then_some(body.len())
+        (body.len() > apps * tasks * 200).then_some(body.len())
     }))?;
     say(&format!("{apps} apps of {tasks} tasks: {:.1} MB of JSON from Marathon", bytes as f64 / 1e6));
 
@@ -45,7 +46,11 @@ fn main() -> Result<()> {
         let row = runtime.block_on(measure(&client, &dir.path().join(format!("r{run}")), apps))?;
         say(&format!(
             "run {run}: start to serving {:.2} s, peak memory {} MB; haproxy -c {:.2} s + start {:.2} s; ratio {:.2}",
-            row.serving, row.peak_mb, row.check, row.start, row.serving / (row.check + row.start)
+            row.serving,
+            row.peak_mb,
+            row.check,
+            row.start,
+            row.serving / (row.check + row.start)
         ));
         rows.push(row);
     }
@@ -79,7 +84,8 @@ async fn measure(client: &reqwest::Client, dir: &Path, apps: usize) -> Result<Ro
     std::fs::create_dir_all(dir)?;
     let config = write_config(dir)?;
     let begun = Instant::now();
-    let mut causeway = Process(Command::new(CAUSEWAY).args(["run", "--config"]).arg(&config).stderr(Stdio::null()).spawn()?);
+    let mut causeway =
+        Process(Command::new(CAUSEWAY).args(["run", "--config"]).arg(&config).stderr(Stdio::null()).spawn()?);
     let last = format!("app-{}.example.com", apps - 1);
     until(async || answered(client, &last).await).await?;
     let serving = begun.elapsed().as_secs_f64();
@@ -89,12 +95,17 @@ async fn measure(client: &reqwest::Client, dir: &Path, apps: usize) -> Result<Ro
 
     let current = dir.join("state/current");
     let begun = Instant::now();
-    let checked = Command::new("haproxy").args(["-c", "-q", "-f", "haproxy.cfg", "-C"]).arg(&current).status()?;
+    let checked =
+        Command::new("haproxy").args(["-c", "-q", "-f", "haproxy.cfg", "-C"]).arg(&current).status()?;
     let check = begun.elapsed().as_secs_f64();
     assert!(checked.success(), "HAProxy refuses what it ran");
     let begun = Instant::now();
     let mut haproxy = Process(
-        Command::new("haproxy").args(["-W", "-f", "haproxy.cfg", "-C"]).arg(&current).stderr(Stdio::null()).spawn()?,
+        Command::new("haproxy")
+            .args(["-W", "-f", "haproxy.cfg", "-C"])
+            .arg(&current)
+            .stderr(Stdio::null())
+            .spawn()?,
     );
     until(async || answered(client, &last).await).await?;
     let start = begun.elapsed().as_secs_f64();

@@ -106,7 +106,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
 /// reboot traffic does not wait for Marathon.
 async fn open(config: &Config, jail: Option<&Jail>) -> Result<(Driver, Option<Files>)> {
     if config.haproxy.mode == HaproxyMode::External {
-        let mut driver = Driver::External(External::open(&config.haproxy)?);
+        let mut driver = Driver::External(Box::new(External::open(&config.haproxy)?));
         let loaded = driver.observe().await.map(|(_, files)| files);
         return Ok((driver, loaded));
     }

@@ -86,7 +86,7 @@ pub enum Driver {
     /// Causeway runs it.
     Managed(Box<Managed>),
     /// The operator does.
-    External(External),
+    External(Box<External>),
 }
 
 impl Driver {
