@@ -87,3 +87,48 @@ impl<'de> Deserialize<'de> for Placement {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AppId, Backend, Mode, Server};
+
+    fn service(tasks: &[&str]) -> Service {
+        let server = |task: &&str| Server { task: TaskId::new(task), endpoint: ([10, 0, 0, 1], 1).into() };
+        Service {
+            id: ServiceId { app: AppId::new("/a"), port_index: 0 },
+            port: None,
+            routes: Vec::new(),
+            app_id_route: false,
+            backend: Backend {
+                name: "h_a_0".into(),
+                mode: Mode::Http,
+                balance: "roundrobin".into(),
+                check: false,
+            },
+            servers: tasks.iter().map(server).collect(),
+        }
+    }
+
+    fn slots(placement: &Placement) -> Vec<(&str, u32)> {
+        let id = ServiceId { app: AppId::new("/a"), port_index: 0 };
+        placement.slots(&id).into_iter().flatten().map(|(task, slot)| (task.as_str(), *slot)).collect()
+    }
+
+    #[test]
+    fn rule_3_who_stays_keeps_its_slot_and_who_comes_takes_a_free_one() {
+        let mut placement = Placement::default();
+        placement.place(&service(&["a", "b", "c"]));
+        assert_eq!(slots(&placement), [("a", 1), ("b", 2), ("c", 3)]);
+        placement.place(&service(&["b", "d", "c", "e"]));
+        assert_eq!(slots(&placement), [("b", 2), ("c", 3), ("d", 1), ("e", 4)]);
+    }
+
+    #[test]
+    fn it_reads_back_as_it_was_written() {
+        let mut placement = Placement::default();
+        placement.place(&service(&["a", "b"]));
+        let json = serde_json::to_string(&placement).unwrap();
+        assert_eq!(serde_json::from_str::<Placement>(&json).unwrap(), placement);
+    }
+}

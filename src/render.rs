@@ -114,3 +114,6 @@ pub fn map_entries(service: &Service, in_range: impl Fn(u16) -> bool) -> Vec<(Ma
     }
     entries
 }
+
+#[cfg(test)]
+mod tests;

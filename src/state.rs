@@ -340,3 +340,6 @@ fn held_problem(loss: &Loss) -> Problem {
             .to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+use super::*;
+use crate::config::{Config, TemplateConfig};
+use crate::model::{AppId, Backend, Route, RouteMatch, Server, TaskId};
+
+fn service(host: &str) -> Service {
+    let matches = RouteMatch::HostPath { host: Some(host.to_owned()), path: String::new() };
+    Service {
+        id: ServiceId { app: AppId::new("/a"), port_index: 0 },
+        port: Some(10_000),
+        routes: vec![Route { matches, from_rule: false }],
+        app_id_route: true,
+        backend: Backend {
+            name: "h_a_0".into(),
+            mode: Mode::Http,
+            balance: "roundrobin".into(),
+            check: false,
+        },
+        servers: vec![Server { task: TaskId::new("a.1"), endpoint: ([10, 0, 0, 1], 31_000).into() }],
+    }
+}
+
+fn head() -> HeadContext {
+    let ports = crate::bridge::listen::ServicePorts::new(&Config::default().haproxy, Default::default());
+    crate::bridge::inputs::head(&Config::default(), None, &ports)
+}
+
+fn loaded(dir: &std::path::Path) -> Result<Templates, TemplateError> {
+    Templates::load(&TemplateConfig { dir: Some(dir.to_owned()), file: None })
+}
+
+#[test]
+fn rule_1_equal_input_renders_equal_bytes() {
+    let render = || {
+        let templates = Templates::load(&TemplateConfig::default()).unwrap();
+        let acl = AclRoute {
+            app: "/a".into(),
+            name: "rule_a".into(),
+            backend: "h_a_0".into(),
+            acl: "path /x".into(),
+        };
+        let head = templates.head(&head(), &[acl], &[]).unwrap();
+        (head, templates.service(&service("x"), Some("*:9")).unwrap())
+    };
+    assert_eq!(render(), render());
+}
+
+#[test]
+fn rule_6_a_control_character_never_reaches_the_text() {
+    let templates = Templates::load(&TemplateConfig::default()).unwrap();
+    for evil in ["h\nbackend x", "h\rx", "h\0x", "h\tx", "h\u{1}x"] {
+        let mut service = service("x");
+        service.backend.name = evil.to_owned();
+        assert!(templates.service(&service, None).is_err(), "{evil:?}");
+    }
+    let mut quoted = service("x");
+    quoted.backend.balance = "a b#c\"d".to_owned();
+    assert!(templates.service(&quoted, None).unwrap().contains("balance a\\ b\\#c\\\"d\n"));
+}
+
+#[test]
+fn an_undefined_name_is_an_error_with_template_line_and_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("service.cfg"), "backend x\n    balance {{ service.nothing }}\n").unwrap();
+    let error = loaded(dir.path()).unwrap().service(&service("x"), None).unwrap_err().to_string();
+    assert!(error.contains("service.cfg:2") && error.contains("nothing"), "{error}");
+    std::fs::write(dir.path().join("service.cfg"), "backend {{ service | no_such_filter }}\n").unwrap();
+    let error = loaded(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("no_such_filter"), "{error}");
+}
+
+#[test]
+fn one_template_for_everything_draws_all_services_and_their_servers() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("whole.tera");
+    std::fs::write(
+        &file,
+        "global\n{% for service in services %}backend {{ service.backend.name }}\n{{ servers(service=service) }}{% endfor %}",
+    )
+    .unwrap();
+    let templates = Templates::load(&TemplateConfig { dir: None, file: Some(file) }).unwrap();
+    let service = service("x");
+    let mut rendered =
+        Rendered { head: templates.head(&head(), &[], &[&service]).unwrap(), ..Rendered::default() };
+    rendered.servers.insert("h_a_0".into(), "    server slot1 10.0.0.1:31000\n".into());
+    assert_eq!(rendered.text().0, "global\nbackend h_a_0\n    server slot1 10.0.0.1:31000\n\n");
+}
+
+#[test]
+fn every_line_knows_whose_it_is() {
+    let id = |app: &str| ServiceId { app: AppId::new(app), port_index: 0 };
+    let rendered = Rendered {
+        head: "global\n".into(),
+        shapes: [(id("/a"), "backend a\n\u{1}a\u{1}".into()), (id("/b"), "backend b\n\u{1}b\u{1}".into())]
+            .into(),
+        servers: [("a".into(), "    server slot1 10.0.0.1:1\n".into())].into(),
+        ..Rendered::default()
+    };
+    let (text, owners) = rendered.text();
+    assert_eq!(text, "global\n\nbackend a\n    server slot1 10.0.0.1:1\n\nbackend b\n");
+    let owner = |line| owners.of_line(&text, line).map(|id| id.app.as_str().to_owned());
+    assert_eq!(
+        [owner(1), owner(3), owner(4), owner(6)],
+        [None, Some("/a".into()), Some("/a".into()), Some("/b".into())]
+    );
+}
+
+#[test]
+fn routes_become_the_keys_that_the_frontends_look_up() {
+    let key = |host: Option<&str>, path: &str| {
+        maps::entry_of(&RouteMatch::HostPath { host: host.map(str::to_owned), path: path.to_owned() })
+            .unwrap()
+    };
+    assert_eq!(key(Some("a.x"), ""), (MapName::Hosts, "a.x".to_owned()));
+    assert_eq!(key(Some("a.x"), "/p"), (MapName::Paths, "a.x/p/".to_owned()));
+    assert_eq!(key(Some("*.x"), ""), (MapName::Wildcards, "x".to_owned()));
+    assert_eq!(key(Some("*.x"), "/p"), (MapName::Paths, "*.x/p/".to_owned()));
+    assert_eq!(key(None, "/p"), (MapName::Paths, "/p/".to_owned()));
+}
