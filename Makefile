@@ -25,7 +25,7 @@ demo: setup
 
 test: setup
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-	  $(CARGO) nextest run --locked --all-targets && $(CARGO) test --locked --quiet --doc; \
+	  $(CARGO) nextest run --locked && $(CARGO) test --locked --quiet --doc; \
 	else $(CARGO) test --locked; fi
 
 lint:

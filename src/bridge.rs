@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, HaproxyMode, OnExit};
 use crate::haproxy::managed::{Jail, Presence};
+use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Driver, External, Managed};
 use crate::model::{Problem, ServiceId};
 use crate::placement::Placement;
@@ -24,9 +25,6 @@ use crate::sources::{Refresh, SourceEvent, rules};
 use crate::state::State;
 
 pub mod inputs;
-pub mod listen;
-
-use listen::ServicePorts;
 
 /// How long everything may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -199,7 +197,7 @@ pub(crate) fn load_placement(state_dir: &Path) -> Placement {
 
 /// One Causeway a state directory: two would undo each other's work.
 fn lock(state_dir: &Path) -> Result<std::fs::File> {
-    crate::haproxy::generations::make_private_dir(state_dir)?;
+    crate::durable::make_private_dir(state_dir)?;
     let path = state_dir.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     if file.try_lock().is_err() {

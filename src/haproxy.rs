@@ -6,6 +6,7 @@ pub mod generations;
 mod log_lines;
 pub mod managed;
 pub mod runtime;
+pub mod service_ports;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ pub use external::External;
 pub use generations::{Generation, Generations};
 pub use managed::Managed;
 
+use crate::durable::FileError;
 use crate::render::Files;
 
 /// What went wrong with HAProxy.
@@ -65,19 +67,8 @@ pub enum HaproxyError {
         what: String,
     },
     /// A file could not be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-impl HaproxyError {
-    pub(crate) fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::File { path: path.display().to_string(), source }
-    }
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// The HAProxy that is driven, whoever runs it.

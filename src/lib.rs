@@ -7,6 +7,7 @@ pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod durable;
 pub mod haproxy;
 pub mod model;
 pub mod placement;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::durable::FileError;
 use crate::haproxy::{Applied, Driver, HaproxyError};
 use crate::model::{Problem, ServiceId};
 use crate::plan::{Plan, Reason, plan};
@@ -68,9 +69,12 @@ pub enum RoundError {
     /// A template failed.
     #[error("{0}; HAProxy keeps what it has")]
     Template(#[from] TemplateError),
-    /// HAProxy, or a file for it.
+    /// HAProxy.
     #[error("{0}; what ran before goes on")]
     Haproxy(#[from] HaproxyError),
+    /// A file.
+    #[error("{0}; what ran before goes on")]
+    File(#[from] FileError),
 }
 
 /// What HAProxy is brought to, and how.

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::haproxy::HaproxyError;
-use crate::haproxy::generations::replace_file;
+use crate::durable::{FileError, replace_file};
 use crate::model::{AppId, Problem, ProblemKind, Rule};
 
 /// Rules in a local file.
@@ -89,10 +88,10 @@ impl FileStore {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, rules: &[Rule]) -> Result<(), HaproxyError> {
+    pub fn write(&self, rules: &[Rule]) -> Result<(), FileError> {
         let invalid = |error: toml::ser::Error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
         let text = toml::to_string(&Document { rule: rules })
-            .map_err(|error| HaproxyError::file(&self.path)(invalid(error)))?;
+            .map_err(|error| FileError::of(&self.path)(invalid(error)))?;
         replace_file(&self.path, format!("# Rules: see docs/rules.md\n{text}").as_bytes(), 0o600)
     }
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::listen::ServicePorts;
 use crate::config::{Config, HaproxyMode};
 use crate::haproxy::managed::{Jail, log_socket};
+use crate::haproxy::service_ports::ServicePorts;
 use crate::render::{DIR_MARK, HeadContext};
 
 const PAGE_404: &str = include_str!("../../templates/errors/404.html");

@@ -8,10 +8,11 @@ use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 
 use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs};
-use crate::bridge::{self, inputs, listen::ServicePorts};
+use crate::bridge::{self, inputs};
 use crate::config::Config;
 use crate::demo;
 use crate::haproxy::managed::Jail;
+use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Generations, runtime};
 use crate::model::{App, AppId, Backend, Mode, Problem, Service, ServiceId};
 use crate::plan::{Plan, diff, plan};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::generations::replace_file;
 use super::{Applied, CheckFailure, Generation, Generations, HaproxyError, check};
 use crate::config::HaproxyConfig;
+use crate::durable::{FileError, replace_file};
 use crate::render::Files;
 use crate::render::files::CONFIG;
 
@@ -62,7 +62,7 @@ impl External {
         let path = self.config.config_path.clone().unwrap_or_default();
         let before = std::fs::read(&path).ok();
         let begun = Instant::now();
-        let text = std::fs::read(generation.dir.join(CONFIG)).map_err(HaproxyError::file(&generation.dir))?;
+        let text = std::fs::read(generation.dir.join(CONFIG)).map_err(FileError::of(&generation.dir))?;
         replace_file(&path, &text, 0o600)?;
         let reloaded = self.run("haproxy.reload_command", &self.config.reload_command).await;
         if !self.config.cleanup_command.is_empty()

@@ -1,12 +1,12 @@
 //! Generations on disk: `gen-N/` with everything HAProxy reads, made current by renaming one symlink.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::HaproxyError;
+use crate::durable::{FileError, make_private_dir, sync_dir, write_synced};
 use crate::render::files::CONFIG;
 use crate::render::{DIR_MARK, Files};
 
@@ -49,7 +49,7 @@ impl Generations {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn open(root: &Path) -> Result<Self, HaproxyError> {
+    pub fn open(root: &Path) -> Result<Self, FileError> {
         make_private_dir(root)?;
         Ok(Self { root: root.to_owned() })
     }
@@ -93,7 +93,7 @@ impl Generations {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, files: &Files) -> Result<Generation, HaproxyError> {
+    pub fn write(&self, files: &Files) -> Result<Generation, FileError> {
         let generation = self.generation(self.numbers().last().copied().unwrap_or(0) + 1);
         make_private_dir(&generation.dir)?;
         let mut dirs = std::collections::BTreeSet::from([generation.dir.clone()]);
@@ -129,11 +129,11 @@ impl Generations {
     ///
     /// # Errors
     /// The link cannot be made or renamed.
-    pub fn make_current(&self, generation: &Generation) -> Result<(), HaproxyError> {
+    pub fn make_current(&self, generation: &Generation) -> Result<(), FileError> {
         let next = self.root.join("current.next");
         let _absent = fs::remove_file(&next);
-        symlink(generation.name(), &next).map_err(HaproxyError::file(&next))?;
-        fs::rename(&next, self.current_link()).map_err(HaproxyError::file(&self.current_link()))?;
+        symlink(generation.name(), &next).map_err(FileError::of(&next))?;
+        fs::rename(&next, self.current_link()).map_err(FileError::of(&self.current_link()))?;
         sync_dir(&self.root)
     }
 
@@ -141,7 +141,7 @@ impl Generations {
     ///
     /// # Errors
     /// The note cannot be written.
-    pub fn mark_good(&self, generation: &Generation) -> Result<(), HaproxyError> {
+    pub fn mark_good(&self, generation: &Generation) -> Result<(), FileError> {
         write_synced(&generation.dir.join(GOOD), b"")?;
         let current = self.current().map(|each| each.number);
         let numbers = self.numbers();
@@ -190,47 +190,6 @@ fn read_into(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> 
         }
     }
     Ok(())
-}
-
-/// Makes a directory that only we can enter, with its parents.
-pub(crate) fn make_private_dir(dir: &Path) -> Result<(), HaproxyError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(HaproxyError::file(dir))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), HaproxyError> {
-    let write = || {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(HaproxyError::file(path))
-}
-
-fn sync_dir(dir: &Path) -> Result<(), HaproxyError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(HaproxyError::file(dir))
-}
-
-/// Replaces a file whole: a reader sees the old text or the new one, also after a crash.
-///
-/// # Errors
-/// The file cannot be written or renamed.
-pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), HaproxyError> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let replace = || {
-        let mut file = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
-            .tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    replace().map_err(HaproxyError::file(path))?;
-    sync_dir(dir)
 }
 
 #[cfg(test)]

@@ -4,20 +4,20 @@ use std::path::Path;
 
 use tokio::net::UnixDatagram;
 
-use super::HaproxyError;
+use crate::durable::FileError;
 
 /// Binds the socket anew (a running HAProxy finds the new one by its name) and passes every line on.
 pub(super) fn receive(
     path: &Path,
     owner: Option<(nix::unistd::Uid, nix::unistd::Gid)>,
-) -> Result<(), HaproxyError> {
+) -> Result<(), FileError> {
     let _absent = std::fs::remove_file(path);
-    let socket = UnixDatagram::bind(path).map_err(HaproxyError::file(path))?;
+    let socket = UnixDatagram::bind(path).map_err(FileError::of(path))?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(path, mode).map_err(HaproxyError::file(path))?;
+    std::fs::set_permissions(path, mode).map_err(FileError::of(path))?;
     if let Some((user, group)) = owner {
         std::os::unix::fs::chown(path, Some(user.as_raw()), Some(group.as_raw()))
-            .map_err(HaproxyError::file(path))?;
+            .map_err(FileError::of(path))?;
     }
     tokio::spawn(async move {
         let mut buffer = vec![0; 64 * 1024];

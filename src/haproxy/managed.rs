@@ -12,10 +12,10 @@ use nix::unistd::{Gid, Group, Pid, Uid, User, geteuid};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use super::generations::make_private_dir;
 use super::runtime::{Info, Processes, command};
 use super::{Applied, Generation, Generations, HaproxyError, check, log_lines};
 use crate::config::HaproxyConfig;
+use crate::durable::{FileError, make_private_dir};
 use crate::render::Files;
 
 /// How long one command on a socket may take; HAProxy answers in microseconds unless it is being replaced.
@@ -58,11 +58,11 @@ impl Jail {
     ///
     /// # Errors
     /// The configured user or group does not exist.
-    pub fn of(config: &HaproxyConfig) -> Result<Option<Self>, HaproxyError> {
+    pub fn of(config: &HaproxyConfig) -> Result<Option<Self>, FileError> {
         if !geteuid().is_root() {
             return Ok(None);
         }
-        let missing = |what: &str, name: &str| HaproxyError::File {
+        let missing = |what: &str, name: &str| FileError {
             path: format!("haproxy.{what} = {name:?}"),
             source: std::io::Error::new(std::io::ErrorKind::NotFound, format!("there is no such {what}")),
         };
@@ -102,8 +102,7 @@ impl Managed {
             Some(jail) => {
                 make_private_dir(&jail.chroot)?;
                 let open_to_enter = std::os::unix::fs::PermissionsExt::from_mode(0o711);
-                std::fs::set_permissions(&jail.chroot, open_to_enter)
-                    .map_err(HaproxyError::file(&jail.chroot))?;
+                std::fs::set_permissions(&jail.chroot, open_to_enter).map_err(FileError::of(&jail.chroot))?;
                 log_lines::receive(&jail.chroot.join(LOG_SOCKET), Some((jail.user, jail.group)))?;
             }
             None => log_lines::receive(&log_socket(config, None), None)?,
@@ -250,8 +249,8 @@ impl Managed {
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).mode(0o600).open(&self.output);
         let file =
-            file.and_then(|file| file.set_len(0).map(|()| file)).map_err(HaproxyError::file(&self.output))?;
-        let again = file.try_clone().map_err(HaproxyError::file(&self.output))?;
+            file.and_then(|file| file.set_len(0).map(|()| file)).map_err(FileError::of(&self.output))?;
+        let again = file.try_clone().map_err(FileError::of(&self.output))?;
         let mut program: Command = check::bare(Path::new("setsid"));
         program
             .arg(&self.config.binary)

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::haproxy::generations::{Generations, PREFIX_LINES, replace_file};
-use crate::haproxy::{CheckFailure, HaproxyError};
+use crate::durable::{FileError, replace_file};
+use crate::haproxy::CheckFailure;
+use crate::haproxy::generations::{Generations, PREFIX_LINES};
 use crate::model::{Problem, ProblemKind, RouteMatch, Service, ServiceId};
 use crate::placement::Placement;
 use crate::render::files::CONFIG;
@@ -16,7 +17,7 @@ use crate::render::{
 };
 
 use super::good::GoodServices;
-use crate::bridge::listen::ServicePorts;
+use crate::haproxy::service_ports::ServicePorts;
 
 /// The file beside the generations that says who sits where.
 pub const PLACEMENT: &str = "placement.json";
@@ -122,7 +123,7 @@ impl Desired {
     ///
     /// # Errors
     /// It cannot be written down for the next Causeway.
-    pub fn prove(&mut self, generations: &Generations) -> Result<(), HaproxyError> {
+    pub fn prove(&mut self, generations: &Generations) -> Result<(), FileError> {
         self.good.prove(generations.root(), &self.effective, &self.rendered)
     }
 
@@ -188,11 +189,11 @@ impl Desired {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save_placement(&self, generations: &Generations) -> Result<(), HaproxyError> {
+    pub fn save_placement(&self, generations: &Generations) -> Result<(), FileError> {
         let path = generations.root().join(PLACEMENT);
         let json = serde_json::to_vec(&self.placement)
             .map_err(std::io::Error::from)
-            .map_err(HaproxyError::file(&path))?;
+            .map_err(FileError::of(&path))?;
         replace_file(&path, &json, 0o600)
     }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::haproxy::HaproxyError;
-use crate::haproxy::generations::replace_file;
+use crate::durable::{FileError, replace_file};
 use crate::model::{Service, ServiceId};
 use crate::render::{Rendered, Shape};
 
@@ -55,7 +54,7 @@ impl GoodServices {
         state_dir: &Path,
         effective: &BTreeMap<ServiceId, Arc<Service>>,
         rendered: &Rendered,
-    ) -> Result<(), HaproxyError> {
+    ) -> Result<(), FileError> {
         let mut changed = self.0.len() != effective.len();
         let mut now = BTreeMap::new();
         for (id, service) in effective {
@@ -76,8 +75,7 @@ impl GoodServices {
         }
         let path = state_dir.join(FILE);
         let goods: Vec<&Good> = self.0.values().collect();
-        let json =
-            serde_json::to_vec(&goods).map_err(std::io::Error::from).map_err(HaproxyError::file(&path))?;
+        let json = serde_json::to_vec(&goods).map_err(std::io::Error::from).map_err(FileError::of(&path))?;
         replace_file(&path, &json, 0o600)
     }
 }

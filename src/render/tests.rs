@@ -20,7 +20,8 @@ fn service(host: &str) -> Service {
 }
 
 fn head() -> HeadContext {
-    let ports = crate::bridge::listen::ServicePorts::new(&Config::default().haproxy, Default::default());
+    let ports =
+        crate::haproxy::service_ports::ServicePorts::new(&Config::default().haproxy, Default::default());
     crate::bridge::inputs::head(&Config::default(), None, &ports)
 }
 

@@ -220,7 +220,7 @@ async fn rule_7_a_refused_text_leaves_file_and_process_untouched() {
         // A generation that is refused is taken away again; the number shows that it was there.
         std::fs::read_to_string(stage.config.haproxy.state_dir.join("placement.json"))
             .ok()?
-            .contains("\":2}")
+            .contains("\":2")
             .then_some(())
     })
     .await;

@@ -1,0 +1,74 @@
+//! Files that survive a crash: written whole, fsynced, and for nobody but us.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// A file that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+pub struct FileError {
+    /// The file.
+    pub path: String,
+    /// Why.
+    pub source: std::io::Error,
+}
+
+impl FileError {
+    /// Names the file of an error.
+    pub fn of(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self { path: path.display().to_string(), source }
+    }
+}
+
+/// Makes a directory that only we can enter, with its parents.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_private_dir(dir: &Path) -> Result<(), FileError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(FileError::of(dir))
+}
+
+/// Writes a new file, fsynced, 0600.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let write = || {
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(FileError::of(path))
+}
+
+/// Fsyncs a directory, so that what was renamed inside it stays renamed.
+///
+/// # Errors
+/// It cannot be fsynced.
+pub fn sync_dir(dir: &Path) -> Result<(), FileError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(FileError::of(dir))
+}
+
+/// Replaces a file whole: a reader sees the old text or the new one, also after a crash.
+///
+/// # Errors
+/// The file cannot be written or renamed.
+pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let replace = || {
+        let mut file =
+            tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    replace().map_err(FileError::of(path))?;
+    sync_dir(dir)
+}
