@@ -29,5 +29,5 @@ VOLUME /var/lib/causeway
 EXPOSE 80 443 9090 9091
 STOPSIGNAL SIGTERM
 # A small init is process 1: it reaps, passes signals on, and HAProxy stays when Causeway is restarted below it.
-ENTRYPOINT ["/usr/bin/tini", "-g", "--", "/usr/local/bin/supervise"]
+ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/supervise"]
 CMD ["causeway", "run"]

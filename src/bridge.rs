@@ -1,11 +1,11 @@
 //! Wires everything, spawns it, watches over it, drains it. Whoever has read this has seen the whole.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -13,10 +13,7 @@ use crate::config::{Config, HaproxyMode, OnExit};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Driver, External, Managed};
-use crate::model::{Problem, ServiceId};
-use crate::placement::Placement;
-use crate::reconcile::desired::{Desired, PLACEMENT};
-use crate::reconcile::good::GoodServices;
+use crate::reconcile::desired::Desired;
 use crate::reconcile::{Pending, Reconciler};
 use crate::render::{Files, Templates};
 use crate::rules::FileStore;
@@ -40,7 +37,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     // Whoever drops this future ends every part of it.
     let _stopped = stop.clone().drop_guard();
     let templates = Templates::load(&config.template)?;
-    let jail = Jail::of(&config.haproxy)?;
+    let managed = config.haproxy.mode == HaproxyMode::Managed;
+    let jail = if managed { Jail::of(&config.haproxy)? } else { None };
+    let extra = inputs::extra_files(&config)?;
     let https = !config.tls.certificates.is_empty();
     let (mut driver, loaded) = open(&config, jail.as_ref()).await?;
     let ports = match &loaded {
@@ -49,17 +48,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         None => ServicePorts::probe(&config.haproxy, https),
     };
     let head = inputs::head(&config, jail.as_ref(), &ports);
-    let extra = inputs::extra_files(&config)?;
-    let placement = load_placement(&config.haproxy.state_dir);
-    let served_before: HashSet<_> = placement.tasks().cloned().collect();
+    let desired = Desired::new(templates, head, ports.clone(), extra, &config.haproxy.state_dir);
+    let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone())?;
     let state =
         State::new(&config.labels, &config.safety, ports.reserved(&config.haproxy, https), served_before);
-    let good = GoodServices::load(&config.haproxy.state_dir);
-    let desired = Desired::new(templates, head, ports, extra, placement, good);
-    let (problems, _) = watch::channel(BTreeMap::new());
-    let reconciler =
-        Reconciler::new(driver, desired, loaded, config.haproxy.reload_interval, problems.clone());
+    let reconciler = Reconciler::new(driver, desired, loaded, &config);
 
     let (events_tx, events) = mpsc::channel(EVENTS);
     let refresh = Refresh::default();
@@ -76,12 +70,21 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     });
     let fold = fold(state, events, pending.clone(), refresh, config.safety.hold_time);
     parts.spawn(async { (fold.await, "the state").1 });
-    parts.spawn(log_refused(problems.subscribe()));
-    let reconciling = tokio::spawn(reconciler.run(pending, stop.clone()));
+    let mut reconciling = tokio::spawn(reconciler.run(pending, stop.clone()));
 
-    let ended = tokio::select! {
+    let died = tokio::select! {
+        biased;
         () = stop.cancelled() => None,
-        ended = parts.join_next() => ended,
+        ended = parts.join_next() => Some(match ended {
+            Some(Ok(part)) => format!("{part} has ended"),
+            Some(Err(error)) => format!("a part of Causeway has failed ({error})"),
+            None => "nothing is left to do".to_owned(),
+        }),
+        // It ends only when it is told to, or by a panic.
+        ended = &mut reconciling => match ended {
+            Ok(_) => None,
+            Err(error) => bail!("the reconciler has failed ({error}); HAProxy goes on with what it has"),
+        },
     };
     stop.cancel();
     parts.abort_all();
@@ -91,12 +94,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     {
         managed.stop().await;
     }
-    match ended {
+    match died {
         None => Ok(()),
-        Some(Ok(part)) => bail!("{part} has ended; HAProxy goes on with what it has"),
-        Some(Err(error)) => {
-            bail!("a part of Causeway has failed ({error}); HAProxy goes on with what it has")
-        }
+        Some(what) => bail!("{what}; HAProxy goes on with what it has"),
     }
 }
 
@@ -171,28 +171,6 @@ async fn fold(
             pending.add(changes);
         }
     }
-}
-
-/// Keeps the problems that HAProxy had with services; each was logged when it came, so only their going is told.
-async fn log_refused(mut problems: watch::Receiver<BTreeMap<ServiceId, Problem>>) -> &'static str {
-    let mut known: BTreeMap<ServiceId, Problem> = BTreeMap::new();
-    while problems.changed().await.is_ok() {
-        let now = problems.borrow_and_update().clone();
-        for id in known.keys().filter(|id| !now.contains_key(*id)) {
-            tracing::info!("{id}: HAProxy takes its configuration again");
-        }
-        known = now;
-    }
-    "the reconciler"
-}
-
-pub(crate) fn load_placement(state_dir: &Path) -> Placement {
-    let path = state_dir.join(PLACEMENT);
-    let Ok(json) = std::fs::read(&path) else { return Placement::default() };
-    serde_json::from_slice(&json).unwrap_or_else(|error| {
-        tracing::warn!("{}: {error}; tasks are placed anew", path.display());
-        Placement::default()
-    })
 }
 
 /// One Causeway a state directory: two would undo each other's work.

@@ -1,5 +1,6 @@
 //! Configuration: TOML, every key also by environment, defaults for all of it, and every mistake told at once.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ mod tests;
 pub(crate) use haproxy::split_bind;
 pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
 pub use load::ConfigError;
+pub(crate) use load::SECRETS;
 pub use marathon::{MarathonConfig, TokenScheme};
 
 /// The whole configuration, one struct a concern.
@@ -45,7 +47,10 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] holds everything that is wrong, not the first thing.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        load::load(file, std::env::vars())
+        // A variable of another program may be no text at all; ours are.
+        let text =
+            |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
+        load::load(file, std::env::vars_os().filter_map(text))
     }
 
     /// Reads configuration text with an environment of its own, as [`Config::load`] does.
@@ -194,6 +199,15 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
+impl LogConfig {
+    /// Whether HAProxy's line for each request is to be seen.
+    pub(crate) fn asks_for_requests(&self) -> bool {
+        ["debug", "trace"]
+            .iter()
+            .any(|level| self.level == *level || self.level.contains(&format!("haproxy={level}")))
     }
 }
 

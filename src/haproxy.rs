@@ -6,6 +6,7 @@ pub mod generations;
 mod log_lines;
 pub mod managed;
 pub mod runtime;
+pub mod servers;
 pub mod service_ports;
 
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub enum HaproxyError {
         generation: String,
         /// HAProxy's own words, and what they mean.
         words: String,
+        /// The lines that tell what is wrong.
+        failure: CheckFailure,
     },
     /// The reload was done, but no new worker came up.
     #[error("HAProxy did not reload to {generation}: {words}")]
@@ -47,6 +50,8 @@ pub enum HaproxyError {
         generation: String,
         /// HAProxy's own words, and what they mean.
         words: String,
+        /// The lines that tell what is wrong.
+        failure: CheckFailure,
     },
     /// A socket gave no answer.
     #[error("{socket}: {what}")]

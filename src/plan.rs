@@ -8,6 +8,10 @@ use serde::Serialize;
 use crate::render::Files;
 use crate::render::files::CONFIG;
 
+mod steps;
+
+pub use steps::{ServerName, Step};
+
 /// What has to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -27,6 +31,15 @@ pub enum Plan {
 pub enum Reason {
     /// Nothing that is known runs.
     Start,
+    /// More tasks than the running backend has slots.
+    Slots {
+        /// The backend.
+        backend: String,
+    },
+    /// The shared head differs.
+    Head,
+    /// What HAProxy reports is not what it was brought to.
+    Drift,
     /// The servers of a backend differ.
     Servers {
         /// The backend.
@@ -55,11 +68,21 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether it is time enough when HAProxy reads its files anew for another reason: what is gone has no route, and
+    /// serves nobody.
+    #[must_use]
+    pub fn can_wait(&self) -> bool {
+        matches!(self, Self::SectionRemoved { .. })
+    }
+
     /// The kind of reason, for counting.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Start => "start",
+            Self::Slots { .. } => "slots",
+            Self::Head => "head",
+            Self::Drift => "drift",
             Self::Servers { .. } => "servers",
             Self::SectionAdded { .. } => "section_added",
             Self::SectionRemoved { .. } => "section_removed",
@@ -73,6 +96,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("nothing known is running"),
+            Self::Slots { backend } => write!(f, "more slots in {backend}"),
+            Self::Head => f.write_str("the shared head"),
+            Self::Drift => f.write_str("what HAProxy reports"),
             Self::Servers { backend } => write!(f, "servers of {backend}"),
             Self::SectionAdded { section } => write!(f, "new {section}"),
             Self::SectionRemoved { section } => write!(f, "gone {section}"),

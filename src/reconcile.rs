@@ -1,32 +1,43 @@
 //! The only writer: brings HAProxy to what is desired, one round at a time, and moves on only on proof.
+//!
+//! What suffices at run time is done at once; only reloads are spaced. A round never waits: who leaves a slot is moved on
+//! by later rounds.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
+use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Applied, Driver, HaproxyError};
-use crate::model::{Problem, ServiceId};
-use crate::plan::{Plan, Reason, plan};
+use crate::plan::{Plan, Reason, Step, plan};
 use crate::render::{Files, TemplateError};
 use crate::state::Changes;
 
 pub mod desired;
 pub mod good;
+mod journal;
+mod live;
+mod report;
+mod worker;
 
 use desired::Desired;
+use worker::Worker;
 
-/// How often HAProxy is looked at.
+/// How often HAProxy is looked at, and at most how often what changed at run time is written to the files.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often servers that somebody leaves are looked at, while there are any.
+const ADVANCE: Duration = Duration::from_millis(100);
 /// The longest that what failed is left alone, unless it changes: an address in use may become free.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// The least time between two rounds that fail.
+const FAILED_REST: Duration = Duration::from_secs(1);
 /// Culprits that one round takes out before it gives up.
 const CULPRITS: usize = 10;
-/// Reasons that a log line names; the rest is a number.
-const REASONS_SHOWN: usize = 3;
 
 /// Changes on their way to the reconciler. What comes while it is busy is one next round, never a queue.
 #[derive(Clone, Debug, Default)]
@@ -60,9 +71,6 @@ impl Pending {
     }
 }
 
-/// What the reconciler found wrong, for those who ask.
-pub type Problems = tokio::sync::watch::Sender<BTreeMap<ServiceId, Problem>>;
-
 /// A round that did not get through.
 #[derive(Debug, thiserror::Error)]
 pub enum RoundError {
@@ -81,208 +89,385 @@ pub enum RoundError {
 #[derive(Debug)]
 pub struct Reconciler {
     driver: Driver,
+    worker: Worker,
     desired: Desired,
+    /// The files of what runs, where it is not known better.
     loaded: Option<Files>,
-    reload_interval: Duration,
-    /// When the last reload was done.
+    config: HaproxyConfig,
+    https: bool,
     reloaded: Option<Instant>,
     /// True where what is desired may differ from what runs.
     dirty: bool,
+    /// Reasons for a reload that wait for their time.
+    waiting: BTreeSet<Reason>,
     /// Nothing is rendered before every source is ready.
     ready: bool,
     retry: Option<Instant>,
     /// Rounds that failed, one after the other.
     failures: u32,
-    problems: Problems,
+    /// What runs differs from the files of its generation.
+    unwritten: bool,
 }
 
 impl Reconciler {
     /// A reconciler for what `driver` runs; `loaded` is what it was found to run.
     #[must_use]
-    pub fn new(
-        driver: Driver,
-        desired: Desired,
-        loaded: Option<Files>,
-        reload_interval: Duration,
-        problems: Problems,
-    ) -> Self {
+    pub fn new(driver: Driver, desired: Desired, loaded: Option<Files>, config: &Config) -> Self {
         Self {
             driver,
+            worker: Worker::new(&config.haproxy),
             desired,
             loaded,
-            reload_interval,
+            config: config.haproxy.clone(),
+            https: !config.tls.certificates.is_empty(),
             reloaded: None,
             dirty: false,
+            waiting: BTreeSet::new(),
             ready: false,
             retry: None,
             failures: 0,
-            problems,
+            unwritten: false,
         }
     }
 
     /// Works until it is told to stop, and hands back the driver.
     pub async fn run(mut self, pending: Pending, stop: tokio_util::sync::CancellationToken) -> Driver {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let every = |period: Duration| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let (mut look, mut advance, mut audit) =
+            (every(LOOK), every(ADVANCE), every(self.config.audit_interval));
+        self.adopt().await;
         loop {
             let next_round = self.next_round();
+            let leaving = !self.desired.leaving_backends().is_empty() && self.desired.epoch().is_some();
             tokio::select! {
-                () = stop.cancelled() => return self.driver,
+                () = stop.cancelled() => {
+                    self.write_files();
+                    return self.driver;
+                }
                 changes = pending.take() => self.take(changes),
                 () = tokio::time::sleep_until(next_round.unwrap_or_else(Instant::now)), if next_round.is_some() => {
                     self.round().await;
                 }
+                _ = advance.tick(), if leaving => self.advance().await,
+                _ = audit.tick() => self.audit().await,
                 _ = look.tick() => self.look().await,
             }
         }
     }
 
-    /// When the next round may begin: at once, or when the last reload is old enough.
+    /// Goes on with a HAProxy that an earlier Causeway left, if what it wrote down is what runs.
+    async fn adopt(&mut self) {
+        let (Some(loaded), Some(epoch)) = (&self.loaded, self.worker.epoch(&self.driver).await) else {
+            return;
+        };
+        if self.desired.adopt(epoch, loaded) {
+            self.loaded = None;
+        }
+    }
+
+    /// When the next round may begin: at once, or where only a reload is left when the last one is old enough.
     fn next_round(&self) -> Option<Instant> {
-        let spaced = self.reloaded.map(|at| at + self.reload_interval);
-        (self.ready && self.dirty)
-            .then(|| spaced.into_iter().chain(self.retry).max().unwrap_or_else(Instant::now))
+        if !self.ready {
+            return None;
+        }
+        if self.dirty {
+            return Some(self.retry.unwrap_or_else(Instant::now));
+        }
+        let due = self.waiting.iter().any(|reason| !reason.can_wait());
+        due.then(|| self.reload_at().into_iter().chain(self.retry).max().unwrap_or_else(Instant::now))
+    }
+
+    /// When the last reload is old enough for the next one.
+    fn reload_at(&self) -> Option<Instant> {
+        self.reloaded.map(|at| at + self.config.reload_interval)
     }
 
     fn take(&mut self, changes: Changes) {
-        self.ready = true;
+        let first = !std::mem::replace(&mut self.ready, true);
         self.dirty = true;
-        self.retry = None;
+        // What changed may be the cure; but changes that come all the time do not make a failing round a busy one.
+        let soon = Instant::now() + FAILED_REST;
+        self.retry = self.retry.map(|at| at.min(soon));
         for (id, service) in changes {
             self.desired.set(id, service);
         }
+        if first {
+            self.desired.retire_unwanted();
+        }
     }
 
-    /// A HAProxy that is gone is started again with what was good last, at once; then it is brought to what is desired.
+    /// A HAProxy that is gone is started again with what is current, at once; then it is brought to what is desired.
     async fn look(&mut self) {
-        if self.loaded.is_some() && !self.driver.is_alive().await {
-            self.loaded = None;
-            self.reloaded = None;
-            self.dirty = true;
-            if let Driver::Managed(managed) = &mut self.driver {
-                match managed.start_current().await {
-                    Ok(Some(generation)) => {
-                        tracing::warn!(
-                            haproxy.generation = generation.number,
-                            "HAProxy was gone and is started again"
-                        );
-                        self.loaded = managed.generations().read(&generation);
-                    }
-                    Ok(None) => {}
-                    Err(error) => tracing::error!("{error}; it is tried again with the next round"),
-                }
-            }
+        // Before the apps are known, what was good last is all there is to serve.
+        let to_run = self.loaded.is_some() || self.desired.epoch().is_some() || !self.ready;
+        let due = self.retry.is_none_or(|at| at <= Instant::now());
+        if to_run && due && !self.driver.is_alive().await {
+            self.restart().await;
         }
         if self.desired.release_quarantine(TRY_AGAIN) {
             self.dirty = true;
+        }
+        if self.unwritten {
+            self.write_files();
+        }
+    }
+
+    async fn restart(&mut self) {
+        self.write_files();
+        self.desired.forget_live();
+        self.loaded = None;
+        self.reloaded = None;
+        self.dirty = true;
+        let Driver::Managed(managed) = &mut self.driver else { return };
+        match managed.start_current().await {
+            Ok(Some(generation)) => {
+                tracing::warn!(
+                    haproxy.generation = generation.number,
+                    "HAProxy was gone and is started again"
+                );
+                self.loaded = managed.generations().read(&generation);
+            }
+            Ok(None) => {}
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// The files follow what was done at run time, at most once a second, so that a fresh start reads what runs.
+    fn write_files(&mut self) {
+        let Some(epoch) = self.desired.epoch().filter(|_| self.unwritten) else { return };
+        let generations = self.driver.generations();
+        let generation = generations.generation(epoch.generation);
+        match tokio::task::block_in_place(|| self.desired.persist(&generation, generations)) {
+            Ok(()) => self.unwritten = false,
+            Err(error) => tracing::error!("the files do not follow what runs: {error}"),
         }
     }
 
     async fn round(&mut self) {
         self.dirty = false;
         let result = self.bring().await;
-        self.problems.send_if_modified(|problems| {
-            let now = self.desired.problems();
-            let changed = *problems != now;
-            *problems = now;
-            changed
-        });
         match result {
-            Ok(()) => self.failures = 0,
+            Ok(()) => {
+                self.failures = 0;
+                self.retry = None;
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&mut self, error: &dyn std::error::Error) {
+        let wait = TRY_AGAIN.min(FAILED_REST * 2_u32.saturating_pow(self.failures));
+        tracing::error!("{error}; it is tried again in {wait:?}, or when something changes");
+        self.failures += 1;
+        self.dirty = true;
+        self.retry = Some(Instant::now() + wait);
+    }
+
+    /// Brings HAProxy to what is desired: what the running worker can do at once, and a reload for the rest if its time
+    /// has come.
+    async fn bring(&mut self) -> Result<(), RoundError> {
+        let begun = Instant::now();
+        let (steps, reasons) = self.desired.work()?;
+        if !steps.is_empty() {
+            self.desired.note_placement()?;
+            if !self.change(&steps).await {
+                return self.reload(BTreeSet::from([Reason::Drift])).await;
+            }
+            self.unwritten = true;
+            report::runtime(&steps, &self.desired.take_events(), begun.elapsed());
+        } else {
+            self.desired.settle(&[]);
+        }
+        self.waiting = reasons;
+        let due = self.waiting.iter().any(|reason| !reason.can_wait());
+        if due && self.reload_at().is_none_or(|at| at <= Instant::now()) {
+            let reasons = std::mem::take(&mut self.waiting);
+            return self.reload(reasons).await;
+        }
+        if self.waiting.is_empty() {
+            self.desired.forget_events();
+        }
+        Ok(())
+    }
+
+    /// Carries out steps on the running worker and reads back what they touched. False where that did not work: then
+    /// only a reload makes sure.
+    async fn change(&mut self, steps: &[Step]) -> bool {
+        let Some(epoch) = self.desired.epoch() else { return false };
+        if let Err(error) = self.worker.carry_out(epoch, steps).await {
+            tracing::warn!("{error}; HAProxy is reloaded to make sure");
+            return false;
+        }
+        self.desired.settle(steps);
+        let backends: BTreeSet<String> =
+            steps.iter().filter_map(|step| Some(step.server()?.backend.clone())).collect();
+        let expected = self.desired.expected_states(Some(&backends));
+        match self.worker.differences(&expected, Some(&backends)).await {
+            Ok(differences) if differences.is_empty() => true,
+            Ok(differences) => {
+                tracing::warn!(
+                    "after a change HAProxy reports: {}; it is reloaded to make sure",
+                    differences.join(", ")
+                );
+                false
+            }
             Err(error) => {
-                let wait = TRY_AGAIN.min(Duration::from_secs(1) * 2_u32.saturating_pow(self.failures));
-                tracing::error!("{error}; it is tried again in {wait:?}, or when something changes");
-                self.failures += 1;
-                self.dirty = true;
-                self.retry = Some(Instant::now() + wait);
+                tracing::warn!("{error}; HAProxy is reloaded to make sure");
+                false
             }
         }
     }
 
-    /// Brings HAProxy to what is desired. What HAProxy refuses is put aside, service by service, and the rest goes on.
-    async fn bring(&mut self) -> Result<(), RoundError> {
+    async fn advance(&mut self) {
+        let backends = self.desired.leaving_backends();
+        match self.worker.usage(&backends).await {
+            Ok(usage) => self.dirty |= self.desired.advance(&usage, self.config.drain_timeout),
+            Err(error) => tracing::debug!("{error}; who leaves is looked at again"),
+        }
+    }
+
+    /// Compares what HAProxy reports with what it was brought to; another hand at it, or a restart by others, is told
+    /// and mended.
+    async fn audit(&mut self) {
+        let Some(epoch) = self.desired.epoch() else { return };
+        match self.worker.epoch(&self.driver).await {
+            Some(now) if now.generation == epoch.generation => self.desired.set_epoch(now),
+            Some(now) => {
+                tracing::warn!(haproxy.generation = now.generation, "somebody else reloaded HAProxy");
+                self.desired.forget_live();
+                self.dirty = true;
+                return;
+            }
+            None => return,
+        }
+        let differences = match self.worker.differences(&self.desired.expected_states(None), None).await {
+            Ok(mut differences) => {
+                if let Some(maps) = self.desired.expected_maps() {
+                    differences.extend(self.worker.map_differences(maps).await.unwrap_or_default());
+                }
+                differences
+            }
+            Err(_) => return,
+        };
+        if !differences.is_empty() {
+            let shown = differences.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+            tracing::warn!(
+                haproxy.drift = differences.len(),
+                "HAProxy reports what Causeway did not ask for (somebody at its socket?): {shown}; it is reloaded"
+            );
+            self.desired.forget_live();
+            self.dirty = true;
+        }
+    }
+
+    /// Brings HAProxy there by a new generation. Whoever is to blame for what HAProxy does not take is put aside, service
+    /// by service, and the rest goes on.
+    async fn reload(&mut self, reasons: BTreeSet<Reason>) -> Result<(), RoundError> {
+        self.probe_ports().await;
         for _ in 0..CULPRITS {
             let begun = Instant::now();
-            let (files, owners) = self.desired.files()?;
-            let reasons = match plan(&files, self.loaded.as_ref()) {
-                Plan::Noop => {
-                    self.desired.forget_events();
-                    return Ok(());
-                }
-                Plan::Reload { reasons } => reasons,
-            };
-            self.desired.save_placement(self.driver.generations())?;
-            let generation = tokio::task::block_in_place(|| self.driver.generations().write(&files))?;
-            match self.driver.check(&generation).await {
-                Ok(()) => {}
-                Err(HaproxyError::Check(failure)) => {
-                    self.driver.generations().discard(&generation);
-                    if self.desired.quarantine_culprits(&failure, files.config(), &owners) {
-                        continue;
+            let candidate = self.desired.candidate()?;
+            let mut reasons: Vec<Reason> = reasons.iter().cloned().collect();
+            if self.desired.epoch().is_none() {
+                match plan(&candidate.files, self.loaded.as_ref()) {
+                    Plan::Noop => {
+                        let epoch = self.worker.epoch(&self.driver).await;
+                        self.desired.prove(candidate, epoch);
+                        self.desired.forget_events();
+                        return Ok(());
                     }
-                    return Err(HaproxyError::Check(failure).into());
-                }
-                Err(error) => {
-                    self.driver.generations().discard(&generation);
-                    return Err(error.into());
+                    Plan::Reload { reasons: found } => reasons = found,
                 }
             }
-            let applied = self.driver.apply(&generation).await;
-            self.reloaded = Some(Instant::now());
-            match applied {
-                Ok(applied) => {
-                    self.loaded = Some(files);
-                    self.desired.prove(self.driver.generations())?;
-                    report(
-                        &applied,
-                        generation.number,
-                        &reasons,
-                        &self.desired.take_events(),
-                        begun.elapsed(),
-                    );
+            match self.load(&candidate).await {
+                Ok((applied, number)) => {
+                    let events = self.desired.take_events();
+                    report::reload(&applied, number, &reasons, &events, begun.elapsed());
+                    self.proven(candidate).await;
                     return Ok(());
                 }
                 Err(error) => {
-                    self.loaded = self.driver.observe().await.map(|(_, files)| files);
-                    self.driver.generations().discard(&generation);
-                    if !self.desired.quarantine_changes(&error.to_string()) {
-                        return Err(error.into());
+                    let to_blame = match &error {
+                        RoundError::Haproxy(error) => self.desired.blame(error, &candidate),
+                        _ => false,
+                    };
+                    if !matches!(error, RoundError::Haproxy(HaproxyError::Check(_))) {
+                        self.look_anew().await;
                     }
-                    tracing::error!("{error}; the last good text is used, with today's servers");
+                    if !to_blame {
+                        return Err(error);
+                    }
                 }
             }
         }
-        Err(RoundError::Haproxy(HaproxyError::Check(crate::haproxy::CheckFailure {
-            alerts: vec![format!("more than {CULPRITS} services are refused one after the other")],
-        })))
+        let alerts = vec![format!("more than {CULPRITS} services are refused one after the other")];
+        Err(HaproxyError::Check(crate::haproxy::CheckFailure { alerts }).into())
+    }
+
+    /// Writes a generation, lets HAProxy check it, and makes it the running one.
+    async fn load(&mut self, candidate: &desired::Candidate) -> Result<(Applied, u64), RoundError> {
+        let generation = tokio::task::block_in_place(|| self.driver.generations().write(&candidate.files))?;
+        let applied = match self.driver.check(&generation).await {
+            Ok(()) => {
+                let applied = self.driver.apply(&generation).await;
+                self.reloaded = Some(Instant::now());
+                applied
+            }
+            Err(error) => Err(error),
+        };
+        if applied.is_err() {
+            self.driver.generations().discard(&generation);
+        }
+        Ok((applied?, generation.number))
+    }
+
+    /// While HAProxy is down others may take a port that it bound ahead: it would never start again.
+    async fn probe_ports(&mut self) {
+        let managed = matches!(self.driver, Driver::Managed(_));
+        if managed && !self.driver.is_alive().await {
+            let ports = tokio::task::block_in_place(|| ServicePorts::probe(&self.config, self.https));
+            self.desired.set_ports(ports);
+        }
+    }
+
+    async fn proven(&mut self, candidate: desired::Candidate) {
+        let epoch = self.worker.epoch(&self.driver).await;
+        self.loaded = epoch.is_none().then(|| candidate.files.clone());
+        self.desired.prove(candidate, epoch);
+        self.waiting.clear();
+        let generations = self.driver.generations();
+        if let Err(error) = tokio::task::block_in_place(|| self.desired.persist_places(generations)) {
+            // It runs all the same; the next write of the files tries again.
+            tracing::error!("{error}; it is written again in a second");
+            self.unwritten = true;
+        } else {
+            self.unwritten = false;
+        }
+    }
+
+    /// A reload failed: what runs now is what can be seen.
+    async fn look_anew(&mut self) {
+        let same = match (self.desired.epoch(), self.worker.epoch(&self.driver).await) {
+            (Some(before), Some(now)) => before == now,
+            _ => false,
+        };
+        if !same {
+            self.desired.forget_live();
+            self.loaded = self.driver.observe().await.map(|(_, files)| files);
+        }
     }
 }
 
-/// One line a change: what happened, how, why, and how long it took.
-fn report(applied: &Applied, generation: u64, reasons: &[Reason], events: &[String], total: Duration) {
-    let mut what: Vec<String> = events.iter().take(REASONS_SHOWN).cloned().collect();
-    if events.len() > REASONS_SHOWN {
-        what.push(format!("and {} more", events.len() - REASONS_SHOWN));
+impl Applied {
+    /// The word for it, and how long it took.
+    pub(crate) fn how(self) -> (&'static str, Duration) {
+        match self {
+            Self::Started { took } => ("start", took),
+            Self::Reloaded { took } => ("reload", took),
+        }
     }
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for reason in reasons {
-        *kinds.entry(reason.kind()).or_default() += 1;
-    }
-    let why: Vec<String> = if reasons.len() <= REASONS_SHOWN {
-        reasons.iter().map(ToString::to_string).collect()
-    } else {
-        kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect()
-    };
-    let (how, took) = match applied {
-        Applied::Started { took } => ("start", took),
-        Applied::Reloaded { took } => ("reload", took),
-    };
-    tracing::info!(
-        haproxy.generation = generation,
-        haproxy.took_ms = took.as_millis() as u64,
-        plan.took_ms = total.as_millis() as u64,
-        "{}: {how} because of {}",
-        if what.is_empty() { "configuration".to_owned() } else { what.join("; ") },
-        why.join(", "),
-    );
 }

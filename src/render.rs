@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::model::{Mode, Service, ServiceId};
-use crate::placement::Placement;
+use crate::model::{Endpoint, Mode, Service, ServiceId};
+use crate::placement::Slot;
 
 pub mod files;
 pub mod maps;
@@ -20,6 +21,9 @@ use maps::{MapName, Maps};
 pub(crate) const SERVERS_MARK: char = '\u{1}';
 /// Where the directory of the generation goes, in external mode.
 pub(crate) const DIR_MARK: &str = "@generation@/";
+
+/// Where a slot that nobody sits in points to: a port that nobody listens on.
+pub const FREE_ENDPOINT: Endpoint = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// A template of the built-in form: the text of a service with a mark where its server lines go.
 pub type Shape = Arc<str>;
@@ -44,7 +48,7 @@ impl Rendered {
         let mut text = String::new();
         let mut owners = Owners::default();
         fill(&mut text, &self.head, &self.servers);
-        for (id, shape) in &self.shapes {
+        for (id, shape) in self.shapes.iter().filter(|(_, shape)| !shape.is_empty()) {
             text.push('\n');
             let first = text.len();
             fill(&mut text, shape, &self.servers);
@@ -53,6 +57,9 @@ impl Rendered {
         (text, owners)
     }
 }
+
+/// A map entry: which map, key, backend.
+pub type MapEntry = (MapName, String, String);
 
 /// Which part of the text is whose.
 #[derive(Clone, Debug, Default)]
@@ -79,25 +86,28 @@ fn fill(text: &mut String, shape: &str, servers: &BTreeMap<String, Arc<str>>) {
     }
 }
 
-/// The server lines of a service, in the order of their slots.
+/// The server lines of a service: each slot by its name, with who sits there, and `disabled` unless it serves.
 #[must_use]
-pub fn server_lines(service: &Service, placement: &Placement) -> String {
-    let slots = placement.slots(&service.id);
-    let slot =
-        |server: &crate::model::Server| slots.and_then(|slots| slots.get(&server.task)).copied().unwrap_or(0);
-    let mut servers: Vec<_> = service.servers.iter().map(|server| (slot(server), server)).collect();
-    servers.sort_by_key(|(slot, _)| *slot);
-    let check = if service.backend.check { " check inter 2s fall 3 rise 2" } else { "" };
+pub fn server_lines(slots: &[Slot], check: bool) -> String {
+    let check = if check { " check inter 2s fall 3 rise 2" } else { "" };
     let mut lines = String::new();
-    for (slot, server) in servers {
-        let _infallible = writeln!(lines, "    server slot{slot} {}{check}", server.endpoint);
+    for (slot, number) in slots.iter().zip(1..) {
+        let _infallible = match slot {
+            Slot::Serving(occupant) => {
+                writeln!(lines, "    server slot{number} {}{check}", occupant.endpoint)
+            }
+            leaving_or_free => {
+                let endpoint = leaving_or_free.occupant().map_or(FREE_ENDPOINT, |occupant| occupant.endpoint);
+                writeln!(lines, "    server slot{number} {endpoint}{check} disabled")
+            }
+        };
     }
     lines
 }
 
 /// The map entries that lead to a service.
 #[must_use]
-pub fn map_entries(service: &Service, in_range: impl Fn(u16) -> bool) -> Vec<(MapName, String, String)> {
+pub fn map_entries(service: &Service, in_range: impl Fn(u16) -> bool) -> Vec<MapEntry> {
     let backend = &service.backend.name;
     let mut entries = Vec::new();
     if let Some(port) = service.port.filter(|port| in_range(*port)) {

@@ -258,7 +258,7 @@ fn no_server_problem(app: &App, services: &[Service], problems: &mut Vec<Problem
     problems.push(Problem::of(
         &app.id,
         ProblemKind::NoServer,
-        format!("none of its {} task(s) may get requests", app.tasks.len()),
+        "none of its tasks may get requests",
         "clients get 503 until a task is running, healthy and ready, with a port that can be reached",
     ));
 }

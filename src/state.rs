@@ -162,11 +162,17 @@ impl State {
 
     fn upsert(&mut self, app: Arc<App>) -> Changes {
         let id = app.id.clone();
+        if let Some(held) = &mut self.held {
+            held.apps.insert(id.clone(), Arc::clone(&app));
+        }
         self.apps.insert(id.clone(), app);
         self.rebuild([id])
     }
 
     fn remove(&mut self, id: &AppId) -> Changes {
+        if let Some(held) = &mut self.held {
+            held.apps.remove(id);
+        }
         self.apps.remove(id);
         self.source_problems.remove(id);
         self.rebuild([id.clone()])

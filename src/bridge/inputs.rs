@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
 
 use crate::config::{Config, HaproxyMode};
 use crate::haproxy::managed::{Jail, log_socket};
@@ -26,8 +27,9 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         socket: path(&haproxy.socket),
         log_socket: if managed { path(&log_socket(haproxy, jail)) } else { String::new() },
         chroot: jail.map(|jail| path(&jail.chroot)).filter(|_| managed).unwrap_or_default(),
-        user: text(&haproxy.user),
-        group: text(&haproxy.group),
+        log_level: if config.log.asks_for_requests() { "info" } else { "notice" },
+        user: if geteuid().is_root() { text(&haproxy.user) } else { String::new() },
+        group: if geteuid().is_root() { text(&haproxy.group) } else { String::new() },
         threads: haproxy.threads,
         maxconn: haproxy.maxconn,
         hard_stop_after: haproxy.hard_stop_after.as_secs(),

@@ -17,7 +17,6 @@ use crate::haproxy::{Generations, runtime};
 use crate::model::{App, AppId, Backend, Mode, Problem, Service, ServiceId};
 use crate::plan::{Plan, diff, plan};
 use crate::reconcile::desired::Desired;
-use crate::reconcile::good::GoodServices;
 use crate::render::{Files, Templates};
 use crate::rules::FileStore;
 use crate::sources::{SourceEvent, marathon};
@@ -129,12 +128,11 @@ async fn render_files(args: &AppsArgs, observed: Option<&Files>) -> Result<(File
     };
     let jail = Jail::of(&config.haproxy).unwrap_or_default();
     let head = inputs::head(&config, jail.as_ref(), &ports);
-    let placement = bridge::load_placement(&config.haproxy.state_dir);
     let reserved = ports.reserved(&config.haproxy, https);
     let mut state = State::new(&config.labels, &config.safety, reserved, Default::default());
     let templates = Templates::load(&config.template)?;
-    let good = GoodServices::load(&config.haproxy.state_dir);
-    let mut desired = Desired::new(templates, head, ports, inputs::extra_files(&config)?, placement, good);
+    let mut desired =
+        Desired::new(templates, head, ports, inputs::extra_files(&config)?, &config.haproxy.state_dir);
 
     let rules = FileStore::new(&config.rules_file()).read()?;
     let (apps, app_problems) = read_apps(args, &config).await?;
@@ -147,7 +145,7 @@ async fn render_files(args: &AppsArgs, observed: Option<&Files>) -> Result<(File
             desired.set(id, service);
         }
     }
-    let (files, _) = desired.files()?;
+    let files = desired.candidate()?.files;
     let mut problems = state.problems();
     problems.extend(desired.problems().into_values());
     Ok((files, problems))

@@ -75,6 +75,12 @@ pub struct HaproxyConfig {
     /// The least time between two reloads; what changes meanwhile is in the next one.
     #[serde(with = "humantime_serde")]
     pub reload_interval: Duration,
+    /// How long a server that goes may keep its sessions, and those that stick to it, before it gets none at all.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+    /// How often what HAProxy reports is compared with what it was brought to.
+    #[serde(with = "humantime_serde")]
+    pub audit_interval: Duration,
     /// How long the check of a configuration may take.
     #[serde(with = "humantime_serde")]
     pub check_timeout: Duration,
@@ -124,7 +130,9 @@ impl Default for HaproxyConfig {
             timeout_http_request: Duration::from_secs(15),
             hard_stop_after: Duration::from_secs(600),
             max_old_workers: 5,
-            reload_interval: Duration::from_millis(500),
+            reload_interval: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(30),
+            audit_interval: Duration::from_secs(15),
             check_timeout: Duration::from_secs(60),
             reload_timeout: Duration::from_secs(60),
             config_path: None,
@@ -256,14 +264,14 @@ impl HaproxyConfig {
 
     pub(super) fn mistakes(&self, https: bool) -> Vec<String> {
         let mut mistakes = Vec::new();
-        let mut ports: BTreeMap<u16, &str> = BTreeMap::new();
+        let mut binds: BTreeMap<&str, &str> = BTreeMap::new();
         for (key, bind) in self.own_binds(https) {
             match split_bind(bind) {
                 None => mistakes
                     .push(format!("{key}: {bind:?} is not HOST:PORT, as in \"*:80\" or \"127.0.0.1:8080\"")),
-                Some((_, port)) => {
-                    if let Some(other) = ports.insert(port, key) {
-                        mistakes.push(format!("{key}: port {port} is also that of {other}"));
+                Some(_) => {
+                    if let Some(other) = binds.insert(bind, key) {
+                        mistakes.push(format!("{key}: {bind} is also that of {other}"));
                     }
                 }
             }
@@ -305,6 +313,15 @@ impl HaproxyConfig {
             if let Some(path) = page.as_ref().filter(|path| !path.is_file()) {
                 mistakes.push(format!("haproxy.errors.{key}: {} is not a file", path.display()));
             }
+        }
+        if self.hard_stop_after < Duration::from_secs(1) {
+            mistakes.push("haproxy.hard_stop_after: at least 1s".to_owned());
+        }
+        let log_socket = self.state_dir.join("chroot/log.sock").as_os_str().len();
+        if log_socket > SOCKET_PATH_MAX {
+            mistakes.push(format!(
+                "haproxy.state_dir: the log socket inside it has a path of {log_socket} characters; at most {SOCKET_PATH_MAX}"
+            ));
         }
         if self.mode == HaproxyMode::External {
             if self.config_path.is_none() {

@@ -13,6 +13,8 @@ const PREFIX: &str = "CAUSEWAY_";
 const NOT_KEYS: [&str; 1] = ["CAUSEWAY_CONFIG"];
 const PASSWORD: &str = "CAUSEWAY_MARATHON__PASSWORD";
 const TOKEN: &str = "CAUSEWAY_MARATHON__TOKEN";
+/// The variables that hold secrets: no other program gets them.
+pub(crate) const SECRETS: [&str; 2] = [PASSWORD, TOKEN];
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug)]

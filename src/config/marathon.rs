@@ -148,6 +148,9 @@ impl MarathonConfig {
         if self.client_certificate_file.is_some() != self.client_key_file.is_some() {
             mistakes.push("marathon: client_certificate_file and client_key_file need each other".to_owned());
         }
+        if self.resync < Duration::from_secs(1) {
+            mistakes.push("marathon.resync: at least 1s, or Marathon does nothing else".to_owned());
+        }
         if self.stream_timeout < Duration::from_secs(11) {
             mistakes.push(
                 "marathon.stream_timeout: Marathon's heart beats every 10 s; allow at least 11 s".to_owned(),

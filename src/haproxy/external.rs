@@ -1,14 +1,17 @@
 //! The HAProxy that the operator runs: one file and three commands, as Bamboo has it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::{Applied, CheckFailure, Generation, Generations, HaproxyError, check};
-use crate::config::HaproxyConfig;
-use crate::durable::{FileError, replace_file};
+use crate::config::{HaproxyConfig, SECRETS};
+use crate::durable::{FileError, make_private_dir, replace_file};
 use crate::render::Files;
 use crate::render::files::CONFIG;
 
@@ -25,6 +28,9 @@ impl External {
     /// # Errors
     /// It cannot be made.
     pub fn open(config: &HaproxyConfig) -> Result<Self, HaproxyError> {
+        if let Some(dir) = config.socket.parent() {
+            make_private_dir(dir)?;
+        }
         Ok(Self { config: config.clone(), generations: Generations::open(&config.state_dir)? })
     }
 
@@ -59,11 +65,14 @@ impl External {
     }
 
     pub(super) async fn apply(&self, generation: &Generation) -> Result<Applied, HaproxyError> {
+        // A link of the operator's stays a link, and its file keeps its mode.
         let path = self.config.config_path.clone().unwrap_or_default();
+        let path = path.canonicalize().unwrap_or(path);
         let before = std::fs::read(&path).ok();
+        let mode = std::fs::metadata(&path).map_or(0o600, |file| file.permissions().mode() & 0o777);
         let begun = Instant::now();
         let text = std::fs::read(generation.dir.join(CONFIG)).map_err(FileError::of(&generation.dir))?;
-        replace_file(&path, &text, 0o600)?;
+        replace_file(&path, &text, mode)?;
         let reloaded = self.run("haproxy.reload_command", &self.config.reload_command).await;
         if !self.config.cleanup_command.is_empty()
             && let Err(error) = self.run("haproxy.cleanup_command", &self.config.cleanup_command).await
@@ -72,8 +81,14 @@ impl External {
         }
         let failure = match reloaded {
             Ok(output) if output.success => {
-                self.generations.make_current(generation)?;
-                self.generations.mark_good(generation)?;
+                // It runs: nothing that goes wrong from here on makes that untrue.
+                let noted = self
+                    .generations
+                    .make_current(generation)
+                    .and_then(|()| self.generations.mark_good(generation));
+                if let Err(error) = noted {
+                    tracing::error!("{error}; {} runs all the same", generation.name());
+                }
                 return Ok(Applied::Reloaded { took: begun.elapsed() });
             }
             Ok(output) => {
@@ -81,13 +96,15 @@ impl External {
                 HaproxyError::Reload {
                     generation: generation.name(),
                     words: format!("haproxy.reload_command: {words}"),
+                    failure: CheckFailure::from_output(&output.words),
                 }
             }
             Err(error) => error,
         };
         // The file stays what HAProxy runs: Bamboo leaves the new one there and never tries again.
-        if let Some(before) = before {
-            replace_file(&path, &before, 0o600)?;
+        match before {
+            Some(before) => replace_file(&path, &before, mode)?,
+            None => std::fs::remove_file(&path).map_err(FileError::of(&path))?,
         }
         Err(failure)
     }
@@ -96,15 +113,27 @@ impl External {
         let deadline: Duration = self.config.command_timeout;
         let failed = |what: String| HaproxyError::Command { key, command: command.to_owned(), what };
         let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdin(Stdio::null()).kill_on_drop(true);
-        match tokio::time::timeout(deadline, shell.output()).await {
+        // HAProxy, which these may start, can print its environment; a command that is given up takes its children along.
+        shell.args(["-c", command]).stdin(Stdio::null()).kill_on_drop(true).process_group(0);
+        for secret in SECRETS {
+            shell.env_remove(secret);
+        }
+        shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = shell.spawn().map_err(|error| failed(error.to_string()))?;
+        let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+        match tokio::time::timeout(deadline, child.wait_with_output()).await {
             Ok(Ok(output)) => {
                 let mut words = String::from_utf8_lossy(&output.stdout).into_owned();
                 words.push_str(&String::from_utf8_lossy(&output.stderr));
                 Ok(Output { success: output.status.success(), words })
             }
             Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(_) => Err(failed(format!("it did not end within {deadline:?} and was stopped"))),
+            Err(_) => {
+                if let Some(group) = group {
+                    let _gone = killpg(group, Signal::SIGKILL);
+                }
+                Err(failed(format!("it did not end within {deadline:?} and was stopped")))
+            }
         }
     }
 }

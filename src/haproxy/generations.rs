@@ -5,8 +5,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::durable::{FileError, make_private_dir, sync_dir, write_synced};
+use crate::durable::{FileError, make_private_dir, replace_file, sync_dir, write_synced};
 use crate::render::files::CONFIG;
 use crate::render::{DIR_MARK, Files};
 
@@ -42,6 +44,8 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
 #[derive(Clone, Debug)]
 pub struct Generations {
     root: PathBuf,
+    /// The number that was given last.
+    last: Arc<AtomicU64>,
 }
 
 impl Generations {
@@ -51,7 +55,7 @@ impl Generations {
     /// It cannot be made.
     pub fn open(root: &Path) -> Result<Self, FileError> {
         make_private_dir(root)?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), last: Arc::default() })
     }
 
     /// The directory that holds them.
@@ -94,7 +98,20 @@ impl Generations {
     /// # Errors
     /// A file that cannot be written.
     pub fn write(&self, files: &Files) -> Result<Generation, FileError> {
-        let generation = self.generation(self.numbers().last().copied().unwrap_or(0) + 1);
+        // A number is never used twice: a late worker of a discarded generation would prove another.
+        let on_disk = self.numbers().last().copied().unwrap_or(0);
+        let number = 1 + self.last.fetch_max(on_disk, Ordering::Relaxed).max(on_disk);
+        self.last.store(number, Ordering::Relaxed);
+        let generation = self.generation(number);
+        let written = self.write_files(&generation, files);
+        if written.is_err() {
+            // On a full disk half a generation would take the room that the next one needs.
+            self.discard(&generation);
+        }
+        written.map(|()| generation)
+    }
+
+    fn write_files(&self, generation: &Generation, files: &Files) -> Result<(), FileError> {
         make_private_dir(&generation.dir)?;
         let mut dirs = std::collections::BTreeSet::from([generation.dir.clone()]);
         for (name, bytes) in &files.0 {
@@ -104,14 +121,29 @@ impl Generations {
                 dirs.insert(parent.to_owned());
             }
             let bytes =
-                if name == CONFIG { on_disk(&generation, files.config()).into() } else { bytes.clone() };
+                if name == CONFIG { on_disk(generation, files.config()).into() } else { bytes.clone() };
             write_synced(&path, &bytes)?;
         }
         for dir in &dirs {
             sync_dir(dir)?;
         }
-        sync_dir(&self.root)?;
-        Ok(generation)
+        sync_dir(&self.root)
+    }
+
+    /// Replaces the files of a generation that differ, each whole.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn update(&self, generation: &Generation, files: &Files) -> Result<(), FileError> {
+        for (name, bytes) in &files.0 {
+            let path = generation.dir.join(name);
+            let bytes =
+                if name == CONFIG { on_disk(generation, files.config()).into() } else { bytes.clone() };
+            if fs::read(&path).ok().as_ref() != Some(&bytes) {
+                replace_file(&path, &bytes, 0o600)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a generation back, as it was rendered; `None` where it is not whole.
@@ -152,8 +184,11 @@ impl Generations {
         Ok(())
     }
 
-    /// Removes a generation that was never applied.
+    /// Removes a generation that was never applied; the current one stays.
     pub fn discard(&self, generation: &Generation) {
+        if self.current().as_ref() == Some(generation) {
+            return;
+        }
         let _best_effort = fs::remove_dir_all(&generation.dir);
     }
 

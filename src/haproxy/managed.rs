@@ -13,9 +13,9 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::runtime::{Info, Processes, command};
-use super::{Applied, Generation, Generations, HaproxyError, check, log_lines};
+use super::{Applied, CheckFailure, Generation, Generations, HaproxyError, check, log_lines};
 use crate::config::HaproxyConfig;
-use crate::durable::{FileError, make_private_dir};
+use crate::durable::{FileError, make_private_dir, replace_file};
 use crate::render::Files;
 
 /// How long one command on a socket may take; HAProxy answers in microseconds unless it is being replaced.
@@ -31,6 +31,8 @@ pub struct Managed {
     /// The master, where this process started it.
     child: Option<Child>,
     output: PathBuf,
+    /// The process id of the master, kept by `setsid`.
+    pid_file: PathBuf,
 }
 
 /// What runs.
@@ -42,6 +44,8 @@ pub enum Presence {
     Running(Processes),
     /// A worker answers, its master does not.
     WorkerOnly,
+    /// The master that was started is there, but nobody answers: it is busy, or its sockets are gone.
+    Silent,
 }
 
 /// Where HAProxy goes when it is started as root.
@@ -108,7 +112,8 @@ impl Managed {
             None => log_lines::receive(&log_socket(config, None), None)?,
         }
         let output = config.state_dir.join("haproxy.out");
-        Ok(Self { config: config.clone(), generations, child: None, output })
+        let pid_file = config.state_dir.join("haproxy.pid");
+        Ok(Self { config: config.clone(), generations, child: None, output, pid_file })
     }
 
     /// The generations on disk.
@@ -144,11 +149,19 @@ impl Managed {
             }
             let worker = self.info().await;
             match worker {
+                None if self.master_lives() => return Presence::Silent,
                 None => return Presence::Absent,
                 Some(_) if Instant::now() > deadline => return Presence::WorkerOnly,
                 Some(_) => tokio::time::sleep(LOOK).await,
             }
         }
+    }
+
+    /// Whether the master that was started last is there, whatever its sockets say.
+    fn master_lives(&self) -> bool {
+        let pid = std::fs::read_to_string(&self.pid_file).unwrap_or_default();
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.trim())).unwrap_or_default();
+        !pid.is_empty() && name.trim() == "haproxy"
     }
 
     pub(super) async fn is_alive(&mut self) -> bool {
@@ -173,7 +186,7 @@ impl Managed {
         let result = match &presence {
             Presence::Running(processes) => self.reload(generation, processes).await,
             Presence::Absent => self.start(generation).await,
-            Presence::WorkerOnly => Err(HaproxyError::Socket {
+            Presence::WorkerOnly | Presence::Silent => Err(HaproxyError::Socket {
                 socket: self.config.master_socket.display().to_string(),
                 what:
                     "the master does not answer although its worker does; HAProxy has to be restarted by hand"
@@ -182,7 +195,10 @@ impl Managed {
         };
         match result {
             Ok(()) => {
-                self.generations.mark_good(generation)?;
+                // It runs: nothing that goes wrong from here on makes that untrue.
+                if let Err(error) = self.generations.mark_good(generation) {
+                    tracing::error!("{error}; {} runs all the same", generation.name());
+                }
                 let took = begun.elapsed();
                 Ok(if presence == Presence::Absent {
                     Applied::Started { took }
@@ -219,7 +235,10 @@ impl Managed {
     }
 
     async fn start(&mut self, generation: &Generation) -> Result<(), HaproxyError> {
-        let failed = |words: String| HaproxyError::Start { generation: generation.name(), words };
+        let failed = |what: String| {
+            let (words, failure) = self.words(&what);
+            HaproxyError::Start { generation: generation.name(), words, failure }
+        };
         let mut child = self.spawn()?;
         let deadline = Instant::now() + self.config.reload_timeout;
         loop {
@@ -228,16 +247,11 @@ impl Managed {
                 return Ok(());
             }
             if let Ok(Some(status)) = child.try_wait() {
-                let words = check::explain(&self.read_output());
-                return Err(failed(format!("{words} ({status})")));
+                return Err(failed(format!("it ended with {status}")));
             }
             if Instant::now() > deadline {
                 let _gone = child.start_kill();
-                let words = check::explain(&self.read_output());
-                return Err(failed(format!(
-                    "no worker answered within {:?}: {words}",
-                    self.config.reload_timeout
-                )));
+                return Err(failed(format!("no worker answered within {:?}", self.config.reload_timeout)));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -263,13 +277,19 @@ impl Managed {
             .stdout(Stdio::from(file))
             .stderr(Stdio::from(again));
         let name = self.config.binary.display().to_string();
-        program.spawn().map_err(|source| HaproxyError::Spawn { program: name, source })
+        let child = program.spawn().map_err(|source| HaproxyError::Spawn { program: name, source })?;
+        let pid = child.id().map(|pid| pid.to_string()).unwrap_or_default();
+        replace_file(&self.pid_file, pid.as_bytes(), 0o600)?;
+        Ok(child)
     }
 
     /// Asks the master to reload, and proves the new worker by its process and the generation it has loaded. The answer to
     /// `reload` proves nothing: 2.6 gives none.
     async fn reload(&self, generation: &Generation, before: &Processes) -> Result<(), HaproxyError> {
-        let failed = |words: String| HaproxyError::Reload { generation: generation.name(), words };
+        let failed = |what: String| {
+            let (words, failure) = self.words(&what);
+            HaproxyError::Reload { generation: generation.name(), words, failure }
+        };
         let _fresh_words =
             std::fs::File::options().write(true).open(&self.output).and_then(|file| file.set_len(0));
         let old_worker = self.info().await.map(|info| info.pid);
@@ -283,13 +303,12 @@ impl Managed {
             if let Some(now) = self.processes().await
                 && now.failed_reloads > before.failed_reloads
             {
-                return Err(failed(check::explain(&self.read_output())));
+                return Err(failed("the new worker did not start".to_owned()));
             }
             if Instant::now() > deadline {
                 return Err(failed(format!(
-                    "no new worker answered within {:?}: {}",
-                    self.config.reload_timeout,
-                    check::explain(&self.read_output())
+                    "no new worker answered within {:?}",
+                    self.config.reload_timeout
                 )));
             }
             tokio::time::sleep(LOOK).await;
@@ -303,6 +322,12 @@ impl Managed {
             return false;
         }
         self.processes().await.is_some_and(|processes| processes.workers.contains(&info.pid))
+    }
+
+    /// What HAProxy printed, with what happened, for a person and for blaming.
+    fn words(&self, what: &str) -> (String, CheckFailure) {
+        let output = self.read_output();
+        (format!("{what}: {}", check::explain(&output)), CheckFailure::from_output(&output))
     }
 
     fn read_output(&self) -> String {

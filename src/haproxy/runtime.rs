@@ -105,6 +105,140 @@ impl Processes {
     }
 }
 
+/// Which worker is spoken to. A reload or a restart by anybody makes another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// The worker's process id.
+    pub pid: i32,
+    /// The generation it has loaded.
+    pub generation: u64,
+}
+
+/// What HAProxy said to one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It is done, or was so already.
+    Done,
+    /// HAProxy refused, in its words.
+    Refused(String),
+    /// Words that are not known here: look before deciding.
+    Unknown(String),
+}
+
+/// The longest line of commands: HAProxy takes 16 kB, newer ones refuse the whole line above it.
+const LINE_MAX: usize = 14_000;
+
+/// Why a transaction did not go through.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactionError {
+    /// Nobody answered; what became of the commands is not known.
+    #[error(transparent)]
+    Socket(#[from] HaproxyError),
+    /// Another worker answered: nothing that was planned holds for it.
+    #[error("another HAProxy answers: process {pid} with generation {generation:?}")]
+    OtherEpoch {
+        /// Its process id.
+        pid: i32,
+        /// The generation it has loaded.
+        generation: Option<u64>,
+    },
+    /// The answers do not fit the commands.
+    #[error("HAProxy answered {replies} of {commands} commands")]
+    Short {
+        /// How many commands were sent.
+        commands: usize,
+        /// How many answers came.
+        replies: usize,
+    },
+}
+
+/// Sends commands to one worker, as few lines as possible, each line behind a question who answers. Lines after one that
+/// failed are not sent.
+///
+/// # Errors
+/// See [`TransactionError`]; commands of the line that failed may have been carried out.
+pub async fn transact(
+    socket: &Path,
+    epoch: Epoch,
+    commands: &[String],
+    deadline: Duration,
+) -> Result<Vec<Reply>, TransactionError> {
+    let mut replies = Vec::with_capacity(commands.len());
+    for batch in batches(commands) {
+        let line = format!("set severity-output number;show info;{}", batch.join(";"));
+        let answer = command(socket, &line, deadline).await?;
+        let mut blocks = blocks(&answer).skip(1);
+        let info = blocks.next().and_then(|block| Info::parse(&block));
+        match info {
+            Some(info)
+                if info.pid == epoch.pid && info.generation == Some(epoch.generation) && !info.stopping => {}
+            Some(info) => {
+                return Err(TransactionError::OtherEpoch { pid: info.pid, generation: info.generation });
+            }
+            None => return Err(TransactionError::Short { commands: batch.len(), replies: 0 }),
+        }
+        let before = replies.len();
+        replies.extend(blocks.map(|block| Reply::of(&block)));
+        if replies.len() - before != batch.len() {
+            return Err(TransactionError::Short { commands: batch.len(), replies: replies.len() - before });
+        }
+    }
+    Ok(replies)
+}
+
+impl Reply {
+    /// Reads an answer under `set severity-output number`: silence is done, 0 to 3 are errors, 4 to 7 are remarks.
+    fn of(block: &str) -> Self {
+        let block = block.trim();
+        if block.is_empty() {
+            return Self::Done;
+        }
+        let severity = block.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
+        match severity {
+            Some((level @ ("0" | "1" | "2" | "3"), words)) if !level.is_empty() => {
+                Self::Refused(words.to_owned())
+            }
+            // HAProxy lists its commands as a remark when it does not know one.
+            Some(("4" | "5" | "6" | "7", words)) if !words.starts_with("Unknown command") => Self::Done,
+            _ => Self::Unknown(block.to_owned()),
+        }
+    }
+}
+
+/// The answers in a text: each ends with an empty line.
+fn blocks(answer: &str) -> impl Iterator<Item = String> {
+    let mut lines = answer.lines();
+    std::iter::from_fn(move || {
+        let mut block = String::new();
+        loop {
+            match lines.next() {
+                None => return (!block.is_empty()).then(|| std::mem::take(&mut block)),
+                Some("") => return Some(std::mem::take(&mut block)),
+                Some(line) => {
+                    block.push_str(line);
+                    block.push('\n');
+                }
+            }
+        }
+    })
+}
+
+fn batches(commands: &[String]) -> Vec<&[String]> {
+    let mut batches = Vec::new();
+    let (mut first, mut length) = (0, 0);
+    for (index, command) in commands.iter().enumerate() {
+        if length + command.len() + 1 > LINE_MAX && index > first {
+            batches.push(&commands[first..index]);
+            (first, length) = (index, 0);
+        }
+        length += command.len() + 1;
+    }
+    if first < commands.len() {
+        batches.push(&commands[first..]);
+    }
+    batches
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +263,27 @@ mod tests {
             Processes { master: 11241, failed_reloads: 2, workers: vec![11351], old_workers: vec![11242] };
         assert_eq!(Processes::parse(answer), Some(expected));
         assert_eq!(Processes::parse(""), None);
+    }
+
+    #[test]
+    fn answers_are_told_apart_by_their_empty_lines_and_read_by_severity() {
+        let answer = "\nName: HAProxy\nPid: 7\n\n\n[3]: No such server.\n\n[4]: no need to change the addr\n\n\
+                      [6]: Unknown command, but maybe\n  show\n\n?\n\n";
+        let replies: Vec<Reply> = blocks(answer).skip(2).map(|block| Reply::of(&block)).collect();
+        assert_eq!(replies[0], Reply::Done);
+        assert_eq!(replies[1], Reply::Refused("No such server.".to_owned()));
+        assert_eq!(replies[2], Reply::Done);
+        assert!(matches!(replies[3], Reply::Unknown(_)) && matches!(replies[4], Reply::Unknown(_)));
+        assert_eq!(replies.len(), 5);
+    }
+
+    #[test]
+    fn commands_go_in_lines_that_haproxy_takes() {
+        let commands: Vec<String> =
+            (0..1000).map(|n| format!("set server h_app_0/slot{n} state ready")).collect();
+        let batches = batches(&commands);
+        assert_eq!(batches.iter().map(|batch| batch.len()).sum::<usize>(), 1000);
+        assert!(batches.iter().all(|batch| batch.join(";").len() <= LINE_MAX));
+        assert!(super::batches(&[]).is_empty());
     }
 }

@@ -21,7 +21,8 @@ impl ServicePorts {
     /// The range of the configuration, as far as open files allow, without `taken`.
     #[must_use]
     pub fn new(config: &HaproxyConfig, taken: BTreeSet<u16>) -> Self {
-        let range = affordable(config.service_port_range, open_files());
+        let for_connections = 2 * u64::from(config.maxconn);
+        let range = affordable(config.service_port_range, open_files().saturating_sub(for_connections));
         Self { host: config.bind_service_ports.clone(), range, taken }
     }
 
@@ -29,18 +30,7 @@ impl ServicePorts {
     #[must_use]
     pub fn probe(config: &HaproxyConfig, https: bool) -> Self {
         let mut ports = Self::new(config, BTreeSet::new());
-        let host: IpAddr = config
-            .bind_service_ports
-            .trim_matches(['[', ']'])
-            .parse()
-            .unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-        let own: BTreeSet<u16> = own_ports(config, https).into_keys().collect();
-        let in_use = |port: &u16| {
-            own.contains(port)
-                || TcpListener::bind((host, *port))
-                    .is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
-        };
-        ports.taken = (ports.range.first..=ports.range.last).filter(in_use).collect();
+        ports.taken = ports.in_use(config, https);
         if !ports.taken.is_empty() {
             let shown: Vec<String> = ports.taken.iter().take(10).map(u16::to_string).collect();
             tracing::warn!(
@@ -50,6 +40,15 @@ impl ServicePorts {
             );
         }
         ports
+    }
+
+    fn in_use(&self, config: &HaproxyConfig, https: bool) -> BTreeSet<u16> {
+        let host = self.host.trim_matches(['[', ']']).parse().unwrap_or(IpAddr::from(Ipv4Addr::UNSPECIFIED));
+        let own: BTreeSet<u16> = own_ports(config, https).into_keys().collect();
+        let bound = |port: u16| {
+            TcpListener::bind((host, port)).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+        };
+        (self.range.first..=self.range.last).filter(|port| own.contains(port) || bound(*port)).collect()
     }
 
     /// The ports that a running HAProxy was found to have bound ahead.
@@ -67,8 +66,10 @@ impl ServicePorts {
         if bound.is_empty() {
             return fresh;
         }
-        let covered = |port: &u16| bound.iter().any(|range| range.contains(*port));
-        let taken = (fresh.range.first..=fresh.range.last).filter(|port| !covered(port)).collect();
+        // What HAProxy holds is its own; only the rest can be another's.
+        let covered = |port: u16| bound.iter().any(|range| range.contains(port));
+        let mut taken = fresh.in_use(config, https);
+        taken.retain(|port| !covered(*port));
         Self { taken, ..fresh }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::{FileError, replace_file};
 use crate::model::{Service, ServiceId};
-use crate::render::{Rendered, Shape};
+use crate::render::Shape;
 
 /// The file beside the generations.
 const FILE: &str = "good.json";
@@ -41,8 +41,8 @@ impl GoodServices {
         self.0.get(id)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Good> {
+        self.0.values()
     }
 
     /// Takes what runs now as good, and writes it down where it differs from before.
@@ -53,15 +53,18 @@ impl GoodServices {
         &mut self,
         state_dir: &Path,
         effective: &BTreeMap<ServiceId, Arc<Service>>,
-        rendered: &Rendered,
+        shapes: impl Fn(&ServiceId) -> Option<Shape>,
     ) -> Result<(), FileError> {
         let mut changed = self.0.len() != effective.len();
         let mut now = BTreeMap::new();
         for (id, service) in effective {
-            let shape = rendered.shapes.get(id).cloned().unwrap_or_default();
-            let good = match self.0.remove(id) {
-                Some(good) if good.service.same_shape(service) && good.shape == shape => good,
-                _ => {
+            let old = self.0.get(id).cloned();
+            let good = match (shapes(id), old) {
+                // It waits for a reload: what was good is what runs.
+                (None, Some(good)) => good,
+                (None, None) => continue,
+                (Some(shape), Some(good)) if good.service.same_shape(service) && good.shape == shape => good,
+                (Some(shape), _) => {
                     changed = true;
                     let service = Arc::new(Service { servers: Vec::new(), ..Service::clone(service) });
                     Good { service, shape }
@@ -69,13 +72,14 @@ impl GoodServices {
             };
             now.insert(id.clone(), good);
         }
-        self.0 = now;
         if !changed {
             return Ok(());
         }
         let path = state_dir.join(FILE);
-        let goods: Vec<&Good> = self.0.values().collect();
+        let goods: Vec<&Good> = now.values().collect();
         let json = serde_json::to_vec(&goods).map_err(std::io::Error::from).map_err(FileError::of(&path))?;
-        replace_file(&path, &json, 0o600)
+        replace_file(&path, &json, 0o600)?;
+        self.0 = now;
+        Ok(())
     }
 }

@@ -58,6 +58,12 @@ impl Maps {
         }
     }
 
+    /// The backend that a key leads to.
+    #[must_use]
+    pub fn get(&self, map: MapName, key: &str) -> Option<&String> {
+        self.0.get(&map)?.get(key)
+    }
+
     /// The entries of one map, by key.
     pub fn entries(&self, map: MapName) -> impl Iterator<Item = (&str, &str)> {
         self.0.get(&map).into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))

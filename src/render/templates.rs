@@ -58,11 +58,13 @@ pub struct HeadContext {
     pub socket: String,
     /// Where HAProxy sends its log lines; empty: nowhere.
     pub log_socket: String,
+    /// The least level of those lines: `notice`, or `info` for one line a request.
+    pub log_level: &'static str,
     /// The chroot; empty where HAProxy is not started as root.
     pub chroot: String,
-    /// The user below the chroot.
+    /// The user that a HAProxy started as root drops to; empty where it is not.
     pub user: String,
-    /// The group below the chroot.
+    /// The group beside it.
     pub group: String,
     /// Threads; 0: HAProxy decides.
     pub threads: u32,

@@ -5,6 +5,9 @@ use crate::model::{RouteMatch, RuleRoute};
 /// More words than any criterion needs; HAProxy's line takes 64.
 const ACL_WORDS_MAX: usize = 60;
 
+/// What reaches outside of the request, or changes it: the environment, code, keys, variables.
+const FORBIDDEN: [&str; 4] = ["env(", "lua.", "set-var(", "jwt_verify("];
+
 /// A host in lower case, exact or `*.parent`.
 pub(super) fn host(text: &str) -> Result<String, String> {
     let host = text.trim().to_ascii_lowercase();
@@ -81,10 +84,10 @@ fn acl(text: &str) -> Result<String, String> {
     };
     let reads = |word: &&str| {
         let lower = word.to_ascii_lowercase();
-        matches!(*word, "-f" | "-M") || lower.contains("env(") || lower.contains("lua.") || calls_map(&lower)
+        matches!(*word, "-f" | "-M") || FORBIDDEN.iter().any(|call| lower.contains(call)) || calls_map(&lower)
     };
     if words.iter().any(reads) {
-        return refused("files, maps, the environment and code may not be read");
+        return refused("files, maps, keys, the environment and code may not be read, nor variables set");
     }
     Ok(words.join(" "))
 }
@@ -130,6 +133,8 @@ mod tests {
             "path $HOME",
             "path,map_str(x) y",
             "",
+            "hdr(host),set-var(txn.backend) -m found",
+            "path,unset-var(txn.x) -m found",
         ] {
             assert!(acl(bad).is_err(), "{bad:?}");
         }

@@ -192,6 +192,12 @@ impl Stage {
         Info::parse(&command(&self.config.haproxy.socket, "show info", Duration::from_secs(2)).await.ok()?)
     }
 
+    /// The server lines of the current files whose servers get requests.
+    pub(crate) fn serving_lines(&self) -> Vec<String> {
+        let serves = |line: &&str| line.contains("server slot") && !line.contains("disabled");
+        self.current().lines().filter(serves).map(|line| line.trim().to_owned()).collect()
+    }
+
     /// The configuration that is current.
     pub(crate) fn current(&self) -> String {
         std::fs::read_to_string(self.config.haproxy.state_dir.join("current/haproxy.cfg")).unwrap_or_default()

@@ -1,0 +1,89 @@
+use super::*;
+use crate::model::{AppId, Backend, Mode};
+
+fn id() -> ServiceId {
+    ServiceId { app: AppId::new("/a"), port_index: 0 }
+}
+
+fn service(tasks: &[&str]) -> Service {
+    let server = |task: &&str| Server { task: TaskId::new(task), endpoint: ([10, 0, 0, 1], 1).into() };
+    Service {
+        id: id(),
+        port: None,
+        routes: Vec::new(),
+        app_id_route: false,
+        backend: Backend {
+            name: "h_a_0".into(),
+            mode: Mode::Http,
+            balance: "roundrobin".into(),
+            check: false,
+        },
+        servers: tasks.iter().map(server).collect(),
+    }
+}
+
+/// Each slot in a word: who serves, `(who)` leaves, `-` free.
+fn slots(placement: &Placement) -> Vec<String> {
+    placement
+        .slots(&id())
+        .iter()
+        .map(|slot| match slot {
+            Slot::Free => "-".to_owned(),
+            Slot::Serving(occupant) => occupant.task.to_string(),
+            Slot::Draining(occupant) | Slot::Closing(occupant) => format!("({})", occupant.task),
+        })
+        .collect()
+}
+
+#[test]
+fn rule_3_who_stays_keeps_its_slot_and_nobody_sits_where_somebody_still_leaves() {
+    let mut placement = Placement::default();
+    placement.place(&service(&["a", "b", "c"]));
+    assert_eq!(slots(&placement), ["a", "b", "c"]);
+    placement.place(&service(&["b", "d", "c", "e"]));
+    assert_eq!(slots(&placement), ["(a)", "b", "c", "d", "e"]);
+    placement.set(&id(), 0, Slot::Free);
+    placement.place(&service(&["b", "c", "d", "e", "f"]));
+    assert_eq!(slots(&placement), ["f", "b", "c", "d", "e"]);
+}
+
+#[test]
+fn who_comes_back_while_it_leaves_sits_there_already() {
+    let mut placement = Placement::default();
+    placement.place(&service(&["a", "b"]));
+    placement.place(&service(&["b"]));
+    placement.place(&service(&["a", "b"]));
+    assert_eq!(slots(&placement), ["a", "b"]);
+}
+
+#[test]
+fn a_task_at_another_address_sits_in_another_slot() {
+    let mut placement = Placement::default();
+    placement.place(&service(&["a"]));
+    let mut moved = service(&["a"]);
+    moved.servers[0].endpoint = ([10, 0, 0, 2], 2).into();
+    placement.place(&moved);
+    assert_eq!(slots(&placement), ["(a)", "a"]);
+}
+
+#[test]
+fn there_is_room_for_twice_the_instances_up_to_twenty_and_then_for_half_as_many_again() {
+    assert_eq!([0, 1, 3, 10, 12, 14, 20].map(room), [2, 2, 6, 20, 20, 21, 30]);
+    let mut placement = Placement::default();
+    placement.place(&service(&["a", "b", "c", "d"]));
+    placement.place(&service(&["d"]));
+    placement.make_room(&id());
+    assert_eq!(slots(&placement), ["-", "-", "-", "d"], "the room shrinks as far as who stays allows");
+    placement.place(&service(&["d", "e"]));
+    assert_eq!(slots(&placement), ["e", "-", "-", "d"]);
+}
+
+#[test]
+fn it_reads_back_as_it_was_written() {
+    let mut placement = Placement::default();
+    placement.place(&service(&["a", "b"]));
+    placement.place(&service(&["b"]));
+    placement.make_room(&ServiceId { port_index: 7, ..id() });
+    let json = serde_json::to_string(&placement).unwrap();
+    assert_eq!(serde_json::from_str::<Placement>(&json).unwrap(), placement);
+}

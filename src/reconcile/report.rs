@@ -1,0 +1,54 @@
+//! One line a change: what happened, how, why, and how long it took.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::haproxy::Applied;
+use crate::plan::{Reason, Step};
+
+/// What a line names; the rest is a number.
+const SHOWN: usize = 3;
+
+pub(super) fn reload(
+    applied: &Applied,
+    generation: u64,
+    reasons: &[Reason],
+    events: &[String],
+    total: Duration,
+) {
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for reason in reasons {
+        *kinds.entry(reason.kind()).or_default() += 1;
+    }
+    let why: Vec<String> = if reasons.len() <= SHOWN {
+        reasons.iter().map(ToString::to_string).collect()
+    } else {
+        kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect()
+    };
+    let (how, took) = applied.how();
+    tracing::info!(
+        haproxy.generation = generation,
+        haproxy.took_ms = took.as_millis() as u64,
+        plan.took_ms = total.as_millis() as u64,
+        "{}: {how} because of {}",
+        what(events),
+        why.join(", "),
+    );
+}
+
+pub(super) fn runtime(steps: &[Step], events: &[String], total: Duration) {
+    let took = total.as_micros() as u64;
+    if events.is_empty() {
+        tracing::debug!(plan.steps = steps.len(), plan.took_us = took, "slots were drained or freed");
+    } else {
+        tracing::info!(plan.steps = steps.len(), plan.took_us = took, "{}: at run time", what(events));
+    }
+}
+
+fn what(events: &[String]) -> String {
+    let mut what: Vec<String> = events.iter().take(SHOWN).cloned().collect();
+    if events.len() > SHOWN {
+        what.push(format!("and {} more", events.len() - SHOWN));
+    }
+    if what.is_empty() { "configuration".to_owned() } else { what.join("; ") }
+}
