@@ -172,7 +172,7 @@ mod tests {
         let server = || ServerName { backend: "b".into(), slot: 1 };
         let route = || (MapName::Hosts, "x".to_owned(), "b".to_owned());
         let (map, key, backend) = route();
-        let mut steps = vec![
+        let mut steps = [
             Step::Drain { server: server() },
             Step::RemoveRoute { map, key, backend },
             Step::Ready { server: server() },

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "the stage of a test may panic as its tests may")]
 
 mod external;
+mod faults;
 mod labels;
 mod rules_file;
 mod rules_that_hold;
+mod runtime;
 mod serving;
 mod stage;

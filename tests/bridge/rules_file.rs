@@ -42,8 +42,7 @@ async fn a_criterion_that_haproxy_refuses_is_left_out_and_stops_nobody() {
     .unwrap();
     stage.served("second.example.com", "/", "/web").await;
     stage.marathon.create_apps(vec![vhost("/new", 1, "new.example.com")]).await.unwrap();
-    stage.post("/standin/events", json!({ "eventType": "deployment_success", "id": "x",
-        "plan": { "version": "x", "steps": [{ "actions": [{ "action": "StartApplication", "app": "/new" }] }] } })).await;
+    stage.announce(&["/new"]).await;
     stage.served("new.example.com", "/", "/new").await;
     assert!(!stage.current().contains("no_such_fetch"));
 }

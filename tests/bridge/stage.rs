@@ -8,6 +8,8 @@ use causeway::bridge;
 use causeway::config::{Config, PortRange};
 use causeway::demo::marathon::{Options, Profile, StandIn};
 use causeway::haproxy::runtime::{Info, command};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -214,19 +216,34 @@ impl Drop for Stage {
 impl Stage {
     /// Kills master and workers.
     pub(crate) fn kill_haproxy(&self) {
-        let socket = self.config.haproxy.master_socket.display().to_string();
-        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            let ours = String::from_utf8_lossy(&line).contains(&socket);
-            if let Some(pid) =
-                process.file_name().to_str().and_then(|name| name.parse().ok()).filter(|_| ours)
-            {
-                let _gone = nix::sys::signal::kill(
-                    nix::unistd::Pid::from_raw(pid),
-                    nix::sys::signal::Signal::SIGKILL,
-                );
-            }
+        self.signal_haproxy(Signal::SIGKILL);
+    }
+
+    /// Signals master and workers.
+    pub(crate) fn signal_haproxy(&self, signal: Signal) {
+        for pid in self.haproxy_pids() {
+            let _gone = kill(Pid::from_raw(pid), signal);
         }
+    }
+
+    /// Master and workers, by the socket on their command line.
+    pub(crate) fn haproxy_pids(&self) -> Vec<i32> {
+        let socket = self.config.haproxy.master_socket.display().to_string();
+        let ours = |process: &std::fs::DirEntry| {
+            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&socket)
+        };
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter(ours);
+        processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Tells by an event that these apps changed: apps that the stand-in was given at once have none of their own.
+    pub(crate) async fn announce(&self, apps: &[&str]) {
+        let actions: Vec<Value> =
+            apps.iter().map(|app| json!({ "action": "StartApplication", "app": app })).collect();
+        let plan = json!({ "id": "x", "version": "x", "steps": [{ "actions": actions }] });
+        self.post("/standin/events", json!({ "eventType": "deployment_success", "id": "x", "plan": plan }))
+            .await;
     }
 }
 

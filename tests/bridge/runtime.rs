@@ -1,0 +1,196 @@
+//! What changes most needs no reload.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use causeway::haproxy::runtime::command;
+use causeway::haproxy::servers::{Admin, ServerState, parse_states};
+use serde_json::json;
+
+use crate::stage::{Stage, app, until, vhost};
+
+async fn states(stage: &Stage) -> std::collections::BTreeMap<(String, String), ServerState> {
+    let socket = &stage.config.haproxy.socket;
+    parse_states(&command(socket, "show servers state", Duration::from_secs(2)).await.unwrap())
+}
+
+async fn map(stage: &Stage, name: &str) -> BTreeSet<String> {
+    let line = format!("show map maps/{name}.map");
+    let answer = command(&stage.config.haproxy.socket, &line, Duration::from_secs(2)).await.unwrap();
+    answer.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect()
+}
+
+/// Reloads HAProxy as another hand would; its master refuses connections while it executes itself anew.
+async fn reload(stage: &Stage) {
+    let master = &stage.config.haproxy.master_socket;
+    until("the master to take a reload", async || {
+        command(master, "reload", Duration::from_secs(2)).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scaling_a_dead_task_and_a_new_vhost_are_live_without_a_reload() {
+    let stage = Stage::with_apps(vec![vhost("/web", 2, "web.example.com")]).await;
+    let two = stage.tasks("web.example.com", 2).await;
+    let before = stage.info().await.unwrap();
+    stage.put("/v2/apps/web", json!({ "instances": 4 })).await;
+    let four = stage.tasks("web.example.com", 4).await;
+    stage.delete(&format!("/v2/apps/web/tasks/{}?scale=true", two.first().unwrap())).await;
+    let three = stage.tasks("web.example.com", 3).await;
+    assert!(three.is_subset(&four));
+    std::fs::write(
+        stage.path("rules.toml"),
+        "[[rule]]\napp = \"/web\"\n[[rule.route]]\nhost = \"second.example.com\"\n[[rule.route]]\nhost = \"x\"\npath = \"/p\"\n",
+    )
+    .unwrap();
+    stage.served("second.example.com", "/", "/web").await;
+    stage.served("x", "/p", "/web").await;
+    std::fs::write(stage.path("rules.toml"), "# none\n").unwrap();
+    stage.answers("second.example.com", "/", 404).await;
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_tasks_than_slots_are_a_reload_that_keeps_who_is_there() {
+    let stage = Stage::with_apps(vec![vhost("/web", 1, "web.example.com")]).await;
+    let one = stage.tasks("web.example.com", 1).await;
+    let before = stage.info().await.unwrap();
+    stage.put("/v2/apps/web", json!({ "instances": 5 })).await;
+    assert!(stage.tasks("web.example.com", 5).await.is_superset(&one));
+    assert_ne!(stage.info().await.unwrap().pid, before.pid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_is_freed_when_nothing_uses_it_and_given_to_another_task() {
+    let stage = Stage::with_apps(vec![vhost("/web", 2, "web.example.com")]).await;
+    stage.tasks("web.example.com", 2).await;
+    let worker = stage.info().await.unwrap().pid;
+    for round in 0..4 {
+        stage.put("/v2/apps/web", json!({ "instances": 1 })).await;
+        stage.tasks("web.example.com", 1).await;
+        until("the slot to be free", async || {
+            let free = states(&stage).await.values().filter(|state| state.admin == Admin::Maint).count();
+            (free == 3).then_some(())
+        })
+        .await;
+        stage.put("/v2/apps/web", json!({ "instances": 3 })).await;
+        stage.tasks("web.example.com", 3).await;
+        assert_eq!(stage.info().await.unwrap().pid, worker, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_under_way_is_finished_by_a_task_that_goes() {
+    let mut stage = Stage::set_with(|options| options.kill_grace = Duration::from_secs(5)).await;
+    stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 1).await;
+    stage.put("/v2/apps/web", json!({ "instances": 2 })).await;
+    stage.tasks("web.example.com", 2).await;
+    let slow = (0..6).map(|_| stage.get("web.example.com", "/?delay_ms=1500"));
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(slow), async {
+        stage.put("/v2/apps/web", json!({ "instances": 1 })).await;
+        stage.tasks("web.example.com", 1).await;
+    });
+    assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_2_what_runs_is_what_a_fresh_start_from_the_files_would_run() {
+    let stage = Stage::with_apps(vec![
+        vhost("/a", 2, "a.example.com"),
+        vhost("/b", 3, "*.b.example.com"),
+        app("/c", 1, 10_003, json!({ "HAPROXY_0_MODE": "tcp" })),
+    ])
+    .await;
+    stage.tasks("a.example.com", 2).await;
+    for (step, (app, instances)) in
+        [("a", 4), ("b", 1), ("a", 1), ("c", 2), ("b", 5), ("a", 3), ("c", 0), ("b", 2)]
+            .into_iter()
+            .enumerate()
+    {
+        stage.put(&format!("/v2/apps/{app}"), json!({ "instances": instances })).await;
+        if step % 3 == 0 && app != "c" {
+            let host = format!("h{step}.example.com");
+            let rule = format!("[[rule]]\napp = \"/{app}\"\n[[rule.route]]\nhost = \"{host}\"\n");
+            std::fs::write(stage.path("rules.toml"), rule).unwrap();
+            stage.answers(&host, "/", 200).await;
+        }
+    }
+    stage.delete("/v2/apps/a").await;
+    stage.tasks("x.b.example.com", 2).await;
+    until("every slot that somebody left to be free", async || {
+        let states = states(&stage).await;
+        states.values().all(|state| state.admin != Admin::Drain).then_some(())
+    })
+    .await;
+    let comparable = async || {
+        let states = states(&stage).await;
+        // Where a server in maintenance points to serves nobody.
+        let state = |(name, state): (_, ServerState)| {
+            (name, state.admin, state.endpoint.filter(|_| state.admin == Admin::Ready))
+        };
+        let servers: Vec<_> = states.into_iter().map(state).collect();
+        let mut maps = Vec::new();
+        for name in ["apps", "hosts", "paths", "ports", "wildcards"] {
+            maps.push(map(&stage, name).await);
+        }
+        (servers, maps)
+    };
+    let running = comparable().await;
+    let served = running.0.iter().filter(|(_, admin, _)| *admin == Admin::Ready).count();
+    until("the files to follow", async || (stage.serving_lines().len() == served).then_some(())).await;
+    let worker = stage.info().await.unwrap().pid;
+    reload(&stage).await;
+    until("a fresh worker", async || stage.info().await.filter(|info| info.pid != worker)).await;
+    assert_eq!(comparable().await, running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_does_at_the_socket_is_found_and_mended() {
+    let mut stage = Stage::set().await;
+    stage.config.haproxy.audit_interval = Duration::from_millis(300);
+    stage.marathon.create_apps(vec![vhost("/web", 2, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 2).await;
+    let socket = stage.config.haproxy.socket.clone();
+    command(&socket, "clear map maps/hosts.map", Duration::from_secs(2)).await.unwrap();
+    stage.tasks("web.example.com", 2).await;
+    command(&socket, "set server h_web_0/slot1 state maint", Duration::from_secs(2)).await.unwrap();
+    stage.tasks("web.example.com", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_haproxy_that_others_reload_is_followed() {
+    let mut stage = Stage::set().await;
+    stage.config.haproxy.audit_interval = Duration::from_millis(300);
+    stage.marathon.create_apps(vec![vhost("/web", 2, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 2).await;
+    let worker = stage.info().await.unwrap().pid;
+    reload(&stage).await;
+    let reloaded =
+        until("another worker", async || stage.info().await.filter(|info| info.pid != worker)).await;
+    stage.put("/v2/apps/web", json!({ "instances": 3 })).await;
+    stage.tasks("web.example.com", 3).await;
+    assert_eq!(stage.info().await.unwrap().generation, reloaded.generation, "no reload of ours was needed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_causeway_goes_on_at_run_time_with_what_changed_while_nobody_looked() {
+    let mut stage =
+        Stage::with_apps(vec![vhost("/web", 2, "web.example.com"), vhost("/old", 1, "old.example.com")])
+            .await;
+    stage.tasks("web.example.com", 2).await;
+    stage.put("/v2/apps/web", json!({ "instances": 3 })).await;
+    stage.tasks("web.example.com", 3).await;
+    stage.end_bridge().await.unwrap();
+    let worker = stage.info().await.unwrap().pid;
+    stage.put("/v2/apps/web", json!({ "instances": 4 })).await;
+    stage.delete("/v2/apps/old").await;
+    stage.bridge();
+    stage.tasks("web.example.com", 4).await;
+    stage.answers("old.example.com", "/", 404).await;
+    assert_eq!(stage.info().await.unwrap().pid, worker);
+}
