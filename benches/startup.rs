@@ -35,9 +35,12 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
     let url = format!("http://127.0.0.1:{MARATHON}/v2/apps?embed=apps.tasks");
+    let mut last = 0;
     let bytes = runtime.block_on(until(async || {
         let body = client.get(&url).send().await.ok()?.bytes().await.ok()?;
-        (body.len() > apps * tasks * 200).then_some(body.len())
+        // It is whole when it grows no more.
+        let whole = body.len() > apps * tasks * 100 && body.len() == std::mem::replace(&mut last, body.len());
+        whole.then_some(body.len())
     }))?;
     say(&format!("{apps} apps of {tasks} tasks: {:.1} MB of JSON from Marathon", bytes as f64 / 1e6));
 

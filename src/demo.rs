@@ -52,8 +52,11 @@ pub async fn run(args: &DemoArgs, stop: CancellationToken) -> Result<()> {
         let response = client.post(format!("{}/v2/apps", stand_in.url())).json(&app).send().await?;
         response.error_for_status().with_context(|| format!("posting {}", app["id"]))?;
     }
-    let bridging = tokio::spawn(bridge::run(config, stop.clone()));
-    let served = wait_until_served(&client, args.http_port, &stop).await;
+    let mut bridging = tokio::spawn(bridge::run(config, stop.clone()));
+    let served = tokio::select! {
+        served = wait_until_served(&client, args.http_port, &stop) => served,
+        ended = &mut bridging => return ended.context("the bridge")?,
+    };
     let result = if served.is_ok() && !stop.is_cancelled() {
         tell(&page(args.marathon_port, args.http_port));
         if args.once { show_once(&client, args, &stop).await } else { Ok(()) }

@@ -60,16 +60,16 @@ impl Placement {
         place(self.services.entry(service.id.clone()).or_default(), &service.servers);
     }
 
-    /// Gives a service the room it should have, where HAProxy reads its text anew: then every slot but those that serve
+    /// Gives a service the room that so many instances should have, where HAProxy reads its text anew: then every slot but those that serve
     /// is unused.
-    pub fn make_room(&mut self, id: &ServiceId) {
+    pub fn make_room(&mut self, id: &ServiceId, instances: usize) {
         let Some(slots) = self.services.get_mut(id) else { return };
         for slot in slots.iter_mut().filter(|slot| !matches!(slot, Slot::Serving(_))) {
             *slot = Slot::Free;
         }
         let serving = slots.iter().filter(|slot| matches!(slot, Slot::Serving(_))).count();
         let last = slots.iter().rposition(|slot| matches!(slot, Slot::Serving(_))).map_or(0, |last| last + 1);
-        slots.resize(room(serving).max(last), Slot::Free);
+        slots.resize(room(instances.max(serving)).max(last), Slot::Free);
     }
 
     /// Keeps only some services.

@@ -119,6 +119,7 @@ impl Builder<'_> {
             routes: if mode == Mode::Http { routes } else { Vec::new() },
             app_id_route: false,
             backend: self.backend(index, mode, labels.balance.unwrap_or("roundrobin")),
+            instances: self.app.instances,
             servers: self.servers(index),
         }
     }
@@ -132,6 +133,7 @@ impl Builder<'_> {
             routes: Vec::new(),
             app_id_route: false,
             backend: self.backend(index, Mode::Tcp, "leastconn"),
+            instances: self.app.instances,
             servers: self.servers(0),
         }
     }

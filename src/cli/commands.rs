@@ -215,6 +215,7 @@ fn example_service() -> Service {
         routes: Vec::new(),
         app_id_route: true,
         backend: Backend { name, mode: Mode::Http, balance: "roundrobin".to_owned(), check: true },
+        instances: 0,
         servers: Vec::new(),
     }
 }

@@ -9,6 +9,8 @@ use super::{AppId, Endpoint, TaskId, Timestamp};
 pub struct App {
     /// The absolute id.
     pub id: AppId,
+    /// How many tasks it is to have.
+    pub instances: usize,
     /// All labels of the app.
     pub labels: BTreeMap<Box<str>, Box<str>>,
     /// The environment variables that Causeway reads (`BAMBOO_*`); no others are kept, they may hold secrets.

@@ -65,6 +65,8 @@ pub struct Service {
     pub app_id_route: bool,
     /// The backend.
     pub backend: Backend,
+    /// How many tasks the app is to have: what its backend needs room for.
+    pub instances: usize,
     /// The tasks that get requests, by task id.
     pub servers: Vec<Server>,
 }

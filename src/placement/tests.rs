@@ -18,6 +18,7 @@ fn service(tasks: &[&str]) -> Service {
             balance: "roundrobin".into(),
             check: false,
         },
+        instances: tasks.len(),
         servers: tasks.iter().map(server).collect(),
     }
 }
@@ -72,7 +73,7 @@ fn there_is_room_for_twice_the_instances_up_to_twenty_and_then_for_half_as_many_
     let mut placement = Placement::default();
     placement.place(&service(&["a", "b", "c", "d"]));
     placement.place(&service(&["d"]));
-    placement.make_room(&id());
+    placement.make_room(&id(), 1);
     assert_eq!(slots(&placement), ["-", "-", "-", "d"], "the room shrinks as far as who stays allows");
     placement.place(&service(&["d", "e"]));
     assert_eq!(slots(&placement), ["e", "-", "-", "d"]);
@@ -83,7 +84,7 @@ fn it_reads_back_as_it_was_written() {
     let mut placement = Placement::default();
     placement.place(&service(&["a", "b"]));
     placement.place(&service(&["b"]));
-    placement.make_room(&ServiceId { port_index: 7, ..id() });
+    placement.make_room(&ServiceId { port_index: 7, ..id() }, 1);
     let json = serde_json::to_string(&placement).unwrap();
     assert_eq!(serde_json::from_str::<Placement>(&json).unwrap(), placement);
 }

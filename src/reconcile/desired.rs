@@ -170,7 +170,7 @@ impl Desired {
             candidate.placement.remove(id);
         }
         for (id, service) in &candidate.services {
-            candidate.placement.make_room(id);
+            candidate.placement.make_room(id, service.instances);
             let slots = candidate.placement.slots(id);
             if slots != self.placement.slots(id) {
                 let lines = server_lines(slots, service.backend.check);
@@ -608,7 +608,13 @@ impl Desired {
         };
         let routes = good.routes.iter().filter(|route| !taken_route(route)).cloned().collect();
         let port = good.port.filter(|port| !others().any(|other| other.port == Some(*port)));
-        Service { servers: service.servers.clone(), routes, port, ..good.clone() }
+        Service {
+            servers: service.servers.clone(),
+            instances: service.instances,
+            routes,
+            port,
+            ..good.clone()
+        }
     }
 
     /// Draws the server lines of a service again, and keeps an eye on who leaves.

@@ -15,6 +15,7 @@ fn service(host: &str) -> Service {
             balance: "roundrobin".into(),
             check: false,
         },
+        instances: 1,
         servers: vec![Server { task: TaskId::new("a.1"), endpoint: ([10, 0, 0, 1], 31_000).into() }],
     }
 }

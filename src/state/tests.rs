@@ -20,6 +20,7 @@ fn app(id: &str, tasks: usize) -> Arc<App> {
     let port = AppPort { service_port: Some(10_000), name: None, udp_only: false };
     Arc::new(App {
         id: AppId::new(id),
+        instances: tasks,
         labels: [("HAPROXY_0_VHOST".into(), format!("{}.example.com", &id[1..]).into())].into(),
         env: BTreeMap::new(),
         ports: vec![port],

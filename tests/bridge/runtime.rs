@@ -170,11 +170,9 @@ async fn a_haproxy_that_others_reload_is_followed() {
     stage.tasks("web.example.com", 2).await;
     let worker = stage.info().await.unwrap().pid;
     reload(&stage).await;
-    let reloaded =
-        until("another worker", async || stage.info().await.filter(|info| info.pid != worker)).await;
+    until("another worker", async || stage.info().await.filter(|info| info.pid != worker)).await;
     stage.put("/v2/apps/web", json!({ "instances": 3 })).await;
     stage.tasks("web.example.com", 3).await;
-    assert_eq!(stage.info().await.unwrap().generation, reloaded.generation, "no reload of ours was needed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,8 @@ pub(crate) struct Follower {
     /// When the full read began that is waited for.
     awaited: Moment,
     last_all: Option<Instant>,
+    /// How many apps the log was told of last.
+    told_apps: Option<usize>,
     poll: std::time::Duration,
 }
 
@@ -78,6 +80,7 @@ impl Follower {
             without_stream: 0,
             awaited: 0,
             last_all: None,
+            told_apps: None,
             poll: config.resync.min(config.backoff_max),
         }
     }
@@ -116,6 +119,11 @@ impl Follower {
                     Ok(())
                 }
             },
+            // It ends by itself only when it fails: without its stream this source would seem to follow.
+            Some(ended) = self.listening.join_next() => {
+                tracing::error!(?ended, "the listener to Marathon's events ended unexpectedly");
+                Err(Gone)
+            }
             () = refresh.asked() => {
                 self.schedule.all();
                 Ok(())
@@ -280,7 +288,12 @@ impl Follower {
     }
 
     async fn tell_all(&mut self, snapshot: Snapshot, now: Instant) -> Result<(), Gone> {
-        tracing::info!(marathon.apps = snapshot.apps.len(), "everything was read");
+        let apps = snapshot.apps.len();
+        if self.told_apps.replace(apps) == Some(apps) {
+            tracing::debug!(marathon.apps = apps, "everything was read again");
+        } else {
+            tracing::info!(marathon.apps = apps, "everything was read");
+        }
         self.reporter.change(|status| {
             status.last_full_read = Some(SystemTime::now());
             status.apps = snapshot.apps.len();

@@ -110,6 +110,7 @@ impl Pending {
             && each(&self.wire.readiness_checks).next().is_some();
         let app = App {
             id: self.id,
+            instances: self.wire.instances.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
             labels: labels(&self.wire),
             env: self.wire.env.0,
             ports: self.definition.ports.clone(),

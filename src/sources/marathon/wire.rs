@@ -20,6 +20,7 @@ pub(crate) fn each<T>(list: &List<T>) -> impl Iterator<Item = &T> {
 pub(crate) struct WireApp {
     pub(crate) id: String,
     pub(crate) version: Option<String>,
+    pub(crate) instances: Option<i64>,
     pub(crate) version_info: Option<WireVersionInfo>,
     pub(crate) labels: Option<BTreeMap<Box<str>, Value>>,
     #[serde(default)]
