@@ -298,6 +298,7 @@ impl Reconciler {
     /// only a reload makes sure.
     async fn change(&mut self, steps: &[Step]) -> bool {
         let Some(epoch) = self.desired.epoch() else { return false };
+        let changing = self.desired.dirty().clone();
         if let Err(error) = self.worker.carry_out(epoch, steps).await {
             tracing::warn!("{error}; HAProxy is reloaded to make sure");
             return false;
@@ -305,7 +306,11 @@ impl Reconciler {
         self.desired.settle(steps);
         let backends: BTreeSet<String> =
             steps.iter().filter_map(|step| Some(step.server()?.backend.clone())).collect();
-        let expected = self.desired.expected_states(Some(&backends));
+        if backends.is_empty() {
+            return true;
+        }
+        let mut expected = self.desired.expected_states(Some(&changing));
+        expected.retain(|(backend, _), _| backends.contains(backend));
         match self.worker.differences(&expected, Some(&backends)).await {
             Ok(differences) if differences.is_empty() => true,
             Ok(differences) => {
@@ -346,9 +351,8 @@ impl Reconciler {
         }
         let differences = match self.worker.differences(&self.desired.expected_states(None), None).await {
             Ok(mut differences) => {
-                if let Some(maps) = self.desired.expected_maps() {
-                    differences.extend(self.worker.map_differences(maps).await.unwrap_or_default());
-                }
+                let maps = self.desired.expected_maps();
+                differences.extend(self.worker.map_differences(&maps).await.unwrap_or_default());
                 differences
             }
             Err(_) => return,

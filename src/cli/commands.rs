@@ -11,11 +11,12 @@ use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs};
 use crate::bridge::{self, inputs};
 use crate::config::Config;
 use crate::demo;
+use crate::haproxy::Generations;
 use crate::haproxy::managed::Jail;
+use crate::haproxy::runtime::{self, Epoch};
 use crate::haproxy::service_ports::ServicePorts;
-use crate::haproxy::{Generations, runtime};
 use crate::model::{App, AppId, Backend, Mode, Problem, Service, ServiceId};
-use crate::plan::{Plan, diff, plan};
+use crate::plan::{Plan, Reason, diff, plan};
 use crate::reconcile::desired::Desired;
 use crate::render::{Files, Templates};
 use crate::rules::FileStore;
@@ -75,55 +76,77 @@ fn print(text: &str) -> Result<()> {
 }
 
 async fn render(args: &RenderArgs) -> Result<()> {
-    let (files, problems) = render_files(&args.apps, None).await?;
+    let (mut desired, problems) = desired(&args.apps, None).await?;
+    let files = desired.candidate()?.files;
     print(files.config())?;
     if args.maps {
         for name in files.0.keys().filter(|name| name.starts_with("maps/")) {
             print(&format!("\n# {name}\n{}", files.text(name)))?;
         }
     }
-    for problem in &problems {
-        let _closed = writeln!(std::io::stderr(), "problem: {problem}");
-    }
+    tell_problems(&problems);
     Ok(())
 }
 
 async fn show_plan(args: &AppsArgs) -> Result<()> {
     let config = load(&args.config)?;
     let observed = observe(&config).await?;
-    let (desired, problems) = render_files(args, observed.as_ref()).await?;
-    match plan(&desired, observed.as_ref()) {
-        Plan::Noop => print("Nothing to do: what runs is what is desired.\n")?,
-        Plan::Reload { reasons } => {
-            print(&diff(&desired, &observed.clone().unwrap_or_default()))?;
-            print("\nSteps:\n  1. write a new generation, and let HAProxy check it\n")?;
-            let how = if observed.is_some() { "reload HAProxy seamlessly" } else { "start HAProxy" };
-            print(&format!("  2. make it current, {how}, and prove the new worker\nbecause of:\n"))?;
-            for reason in reasons {
-                print(&format!("  - {reason}\n"))?;
-            }
+    let (mut desired, problems) = desired(args, observed.as_ref()).await?;
+    let target = desired.candidate()?.files;
+    let known = observed.as_ref().map(|(_, files)| files);
+    let (steps, reasons) = match plan(&target, known) {
+        Plan::Noop => Default::default(),
+        // Where it is known service by service what runs, most needs no reload.
+        Plan::Reload { .. } if desired.epoch().is_some() => desired.work()?,
+        Plan::Reload { reasons } => (Vec::new(), reasons.into_iter().collect()),
+    };
+    if steps.is_empty() && reasons.is_empty() {
+        print("Nothing to do: what runs is what is desired.\n")?;
+    } else {
+        let can_wait = reasons.iter().all(Reason::can_wait);
+        if !can_wait {
+            print(&diff(&target, &known.cloned().unwrap_or_default()))?;
+            print("\n")?;
+        }
+        print("Steps:\n")?;
+        for step in &steps {
+            print(&format!("  at run time: {}\n", step.command()))?;
+        }
+        for reason in &reasons {
+            let how = if can_wait { "with the next reload" } else { "reload" };
+            print(&format!("  {how}: {reason}\n"))?;
+        }
+        if !can_wait {
+            print("A reload is a new generation, checked by HAProxy first, and proven by the new worker.\n")?;
         }
     }
-    for problem in &problems {
-        let _closed = writeln!(std::io::stderr(), "problem: {problem}");
-    }
+    tell_problems(&problems);
     Ok(())
 }
 
-/// What runs, without taking anything over from a Causeway that runs too.
-async fn observe(config: &Config) -> Result<Option<Files>> {
-    let generations = Generations::open(&config.haproxy.state_dir)?;
-    let deadline = std::time::Duration::from_secs(2);
-    let answer = runtime::command(&config.haproxy.socket, "show info", deadline).await;
-    let number = answer.ok().and_then(|answer| runtime::Info::parse(&answer)?.generation);
-    Ok(number.and_then(|number| generations.read(&generations.generation(number))))
+fn tell_problems(problems: &[Problem]) {
+    for problem in problems {
+        let _closed = writeln!(std::io::stderr(), "problem: {problem}");
+    }
 }
 
-async fn render_files(args: &AppsArgs, observed: Option<&Files>) -> Result<(Files, Vec<Problem>)> {
+/// What runs, without taking anything over from a Causeway that runs too.
+async fn observe(config: &Config) -> Result<Option<(Epoch, Files)>> {
+    let deadline = std::time::Duration::from_secs(2);
+    let answer = runtime::command(&config.haproxy.socket, "show info", deadline).await;
+    let Some(info) = answer.ok().and_then(|answer| runtime::Info::parse(&answer)) else { return Ok(None) };
+    let Some(number) = info.generation else { return Ok(None) };
+    let generations = Generations::open(&config.haproxy.state_dir)?;
+    let epoch = Epoch { pid: info.pid, generation: number };
+    Ok(generations.read(&generations.generation(number)).map(|files| (epoch, files)))
+}
+
+/// What is desired, on top of what was observed.
+async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(Desired, Vec<Problem>)> {
     let config = load(&args.config)?;
     let https = !config.tls.certificates.is_empty();
     let ports = match observed {
-        Some(files) => ServicePorts::of_loaded(&config.haproxy, https, files),
+        Some((_, files)) => ServicePorts::of_loaded(&config.haproxy, https, files),
         None => ServicePorts::new(&config.haproxy, Default::default()),
     };
     let jail = Jail::of(&config.haproxy).unwrap_or_default();
@@ -131,8 +154,11 @@ async fn render_files(args: &AppsArgs, observed: Option<&Files>) -> Result<(File
     let reserved = ports.reserved(&config.haproxy, https);
     let mut state = State::new(&config.labels, &config.safety, reserved, Default::default());
     let templates = Templates::load(&config.template)?;
-    let mut desired =
-        Desired::new(templates, head, ports, inputs::extra_files(&config)?, &config.haproxy.state_dir);
+    let extra = inputs::extra_files(&config)?;
+    let mut desired = Desired::new(templates, head, ports, extra, &config.haproxy.state_dir);
+    if let Some((epoch, files)) = observed {
+        desired.adopt(*epoch, files);
+    }
 
     let rules = FileStore::new(&config.rules_file()).read()?;
     let (apps, app_problems) = read_apps(args, &config).await?;
@@ -145,10 +171,10 @@ async fn render_files(args: &AppsArgs, observed: Option<&Files>) -> Result<(File
             desired.set(id, service);
         }
     }
-    let files = desired.candidate()?.files;
+    desired.retire_unwanted();
     let mut problems = state.problems();
     problems.extend(desired.problems().into_values());
-    Ok((files, problems))
+    Ok((desired, problems))
 }
 
 type ReadApps = (Vec<Arc<App>>, Vec<(AppId, Vec<Problem>)>);

@@ -101,6 +101,11 @@ impl Live {
             .then(|| Self::snapshot(epoch, &rendered, &services, placement, &entries))
     }
 
+    /// Whether the running text looks anything up in a map; HAProxy knows no other.
+    pub(super) fn uses(&self, map: MapName) -> bool {
+        self.head.contains(map.file())
+    }
+
     /// What runs, as text: what a fresh HAProxy has to read to be equal.
     pub(super) fn rendered(&self) -> Rendered {
         let mut rendered =
@@ -142,16 +147,6 @@ impl Live {
                 }
                 self.servers(live, wanted, steps, reasons);
                 self.routes(&live.entries, &wanted.entries, steps);
-                for (map, ..) in live
-                    .entries
-                    .iter()
-                    .chain(&wanted.entries)
-                    .filter(|(map, ..)| !self.head.contains(map.file()))
-                {
-                    if live.entries != wanted.entries {
-                        reasons.insert(Reason::File { file: map.file().to_owned() });
-                    }
-                }
             }
         }
     }
@@ -182,7 +177,7 @@ impl Live {
 
     fn routes(&self, old: &[MapEntry], new: &[MapEntry], steps: &mut Vec<Step>) {
         let value = |map: &MapName, key: &str| self.maps.get(*map, key);
-        for (map, key, backend) in new.iter().filter(|entry| !old.contains(entry)) {
+        for (map, key, backend) in new.iter().filter(|entry| self.uses(entry.0) && !old.contains(entry)) {
             let (map, key, backend) = (*map, key.clone(), backend.clone());
             match value(&map, &key) {
                 Some(same) if *same == backend => {}
@@ -190,7 +185,7 @@ impl Live {
                 None => steps.push(Step::AddRoute { map, key, backend }),
             }
         }
-        for (map, key, backend) in old.iter().filter(|entry| !new.contains(entry)) {
+        for (map, key, backend) in old.iter().filter(|entry| self.uses(entry.0) && !new.contains(entry)) {
             // Another service may have taken it over in the same round.
             if value(map, key) == Some(backend) && !new.iter().any(|entry| entry.0 == *map && entry.1 == *key)
             {

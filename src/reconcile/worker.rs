@@ -9,7 +9,7 @@ use crate::haproxy::runtime::{Epoch, Reply, TransactionError, command, transact}
 use crate::haproxy::servers::{Admin, ServerState, Use, parse_states, parse_use};
 use crate::haproxy::{Driver, HaproxyError};
 use crate::plan::Step;
-use crate::render::maps::{MapName, Maps};
+use crate::render::maps::MapName;
 
 /// How long one exchange may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -154,13 +154,23 @@ impl Worker {
     }
 
     /// Where the entries of maps differ from what is expected, in words.
-    pub(super) async fn map_differences(&self, expected: &Maps) -> Result<Vec<String>, HaproxyError> {
+    pub(super) async fn map_differences(
+        &self,
+        expected: &BTreeMap<MapName, BTreeMap<&str, &str>>,
+    ) -> Result<Vec<String>, HaproxyError> {
         let mut differences = Vec::new();
-        for map in MapName::ALL {
+        for (map, expected) in expected {
             let answer = command(&self.socket, &format!("show map {}", map.file()), DEADLINE).await?;
-            let entries: BTreeMap<&str, &str> =
-                answer.lines().filter_map(|line| line.split_once(' ')?.1.split_once(' ')).collect();
-            if !expected.entries(map).eq(entries) {
+            let entry = |line: &'_ str| -> Option<(String, String)> {
+                let (key, value) = line.split_once(' ')?.1.split_once(' ')?;
+                Some((key.to_owned(), value.to_owned()))
+            };
+            let entries: BTreeMap<String, String> = answer.lines().filter_map(entry).collect();
+            let same = entries
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .eq(expected.iter().map(|(k, v)| (*k, *v)));
+            if !same {
                 differences.push(format!("other entries in {}", map.file()));
             }
         }

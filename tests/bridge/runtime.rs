@@ -192,3 +192,32 @@ async fn a_new_causeway_goes_on_at_run_time_with_what_changed_while_nobody_looke
     stage.answers("old.example.com", "/", 404).await;
     assert_eq!(stage.info().await.unwrap().pid, worker);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_switched_off_costs_no_reload() {
+    let mut stage = Stage::set().await;
+    stage.config.haproxy.bind_app_id = String::new();
+    stage.config.haproxy.service_port_range = "".parse().unwrap();
+    stage.config.labels.service_ports = false;
+    stage.config.haproxy.audit_interval = Duration::from_millis(200);
+    stage
+        .marathon
+        .create_apps(vec![vhost("/web", 1, "web.example.com"), vhost("/old", 1, "old.example.com")])
+        .await
+        .unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 1).await;
+    let worker = stage.info().await.unwrap();
+    stage.put("/v2/apps/web", json!({ "instances": 2 })).await;
+    stage.tasks("web.example.com", 2).await;
+    stage.delete("/v2/apps/old").await;
+    stage.answers("old.example.com", "/", 404).await;
+    until("the audit to look", async || {
+        let answer = command(&stage.config.haproxy.socket, "show info", Duration::from_secs(2)).await.ok()?;
+        let seconds =
+            answer.lines().find_map(|line| line.strip_prefix("Uptime_sec: ")?.parse::<u64>().ok())?;
+        (seconds >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(stage.info().await.unwrap(), worker);
+}

@@ -1,0 +1,153 @@
+//! Who is to blame for a text that HAProxy does not take: those services are put aside, and nobody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Candidate, Desired};
+use crate::haproxy::generations::PREFIX_LINES;
+use crate::haproxy::{CheckFailure, HaproxyError};
+use crate::model::{Problem, ProblemKind, Route, Service, ServiceId};
+
+#[derive(Debug)]
+pub(super) struct Quarantine {
+    /// What was refused; another shape is tried at once.
+    pub(super) refused: Arc<Service>,
+    pub(super) since: Instant,
+    /// Its last good text is refused too, or there is none.
+    pub(super) left_out: bool,
+    pub(super) problem: Problem,
+}
+
+impl Desired {
+    /// What is wrong with services that are put aside.
+    #[must_use]
+    pub fn problems(&self) -> BTreeMap<ServiceId, Problem> {
+        self.quarantine.iter().map(|(id, aside)| (id.clone(), aside.problem.clone())).collect()
+    }
+
+    /// Puts aside whoever is to blame for a text that HAProxy did not take: the services that its words name; where they
+    /// name none and only starting failed, everything that is not as it was good last. False where nobody is to blame.
+    pub fn blame(&mut self, error: &HaproxyError, candidate: &Candidate) -> bool {
+        let (alerts, started) = match error {
+            HaproxyError::Check(failure) => (&failure.alerts, false),
+            HaproxyError::Start { failure, .. } | HaproxyError::Reload { failure, .. } => {
+                (&failure.alerts, true)
+            }
+            _ => return false,
+        };
+        let mut put_aside = false;
+        for (id, words) in self.culprits(alerts, candidate) {
+            put_aside |= self.put_aside(&id, &words);
+        }
+        if put_aside || !started {
+            return put_aside;
+        }
+        let differs = |(id, service): &(&ServiceId, &Arc<Service>)| {
+            self.good.get(id).is_none_or(|good| !good.service.same_shape(service))
+        };
+        let changed: Vec<ServiceId> =
+            self.effective.iter().filter(differs).map(|(id, _)| id.clone()).collect();
+        if changed.len() == self.effective.len() {
+            // To leave everybody out would help nobody.
+            return false;
+        }
+        for id in changed {
+            put_aside |= self.put_aside(&id, &error.to_string());
+        }
+        put_aside
+    }
+
+    fn culprits(&self, alerts: &[String], candidate: &Candidate) -> BTreeMap<ServiceId, String> {
+        let (config, owners) = (candidate.files.config(), &candidate.owners);
+        let mut culprits = BTreeMap::new();
+        for alert in alerts {
+            let by_line = CheckFailure::lines(alert).into_iter().filter_map(|line| {
+                let line = line.checked_sub(PREFIX_LINES)?;
+                let owner = owners.of_line(config, line).cloned();
+                owner.or_else(|| self.owner_of_acl(config.lines().nth(line.checked_sub(1)?)?))
+            });
+            let names = |service: &&Arc<Service>| {
+                let name = &service.backend.name;
+                [format!("'{name}'"), format!(" {name}_in:"), format!(" {name}:")]
+                    .iter()
+                    .any(|form| alert.contains(form))
+            };
+            let named = self.effective.values().filter(names).map(|service| service.id.clone());
+            for id in by_line.chain(named) {
+                culprits.entry(id).or_insert_with(|| alert.clone());
+            }
+        }
+        culprits
+    }
+
+    /// Gives a service that was put aside longer ago than `after` another chance, one at a time, so that nobody is put
+    /// aside again for another's sake. True where there was one.
+    pub fn release_quarantine(&mut self, after: Duration) -> bool {
+        let due = self.quarantine.iter().filter(|(_, aside)| aside.since.elapsed() >= after);
+        let Some(id) = due.min_by_key(|(_, aside)| aside.since).map(|(id, _)| id.clone()) else {
+            return false;
+        };
+        self.quarantine.remove(&id);
+        self.rendered.shapes.remove(&id);
+        self.refresh(&id);
+        true
+    }
+
+    /// Puts a service aside: onto its last good text, or out where it has none, or where that is refused too.
+    pub(super) fn put_aside(&mut self, id: &ServiceId, words: &str) -> bool {
+        let Some(service) = self.services.get(id) else { return false };
+        let again = self.quarantine.get(id);
+        if again.is_some_and(|aside| aside.left_out) {
+            return false;
+        }
+        let same_as_good = self.good.get(id).is_none_or(|good| {
+            good.service.same_shape(service) && self.rendered.shapes.get(id) == Some(&good.shape)
+        });
+        let left_out = again.is_some() || same_as_good;
+        let stays = if left_out {
+            "it is left out"
+        } else {
+            "its last good configuration stays, with today's servers"
+        };
+        let problem = Problem::of(
+            &id.app,
+            ProblemKind::Block,
+            format!("HAProxy refuses the configuration of port index {}: {words}", id.port_index),
+            format!("{stays}; everything else is served: correct the labels, the rule or the template"),
+        );
+        tracing::error!("{problem}");
+        let aside = Quarantine { refused: Arc::clone(service), since: Instant::now(), left_out, problem };
+        self.quarantine.insert(id.clone(), aside);
+        self.rendered.shapes.remove(id);
+        self.refresh(id);
+        true
+    }
+
+    /// A service as it was good last, with today's servers, and without what belongs to somebody else by now.
+    pub(super) fn as_good(&self, service: &Service, good: &Service) -> Service {
+        let others = || self.services.values().filter(|other| other.id != service.id);
+        let taken_route = |route: &Route| {
+            others().any(|other| other.routes.iter().any(|held| held.matches == route.matches))
+        };
+        let routes = good.routes.iter().filter(|route| !taken_route(route)).cloned().collect();
+        let port = good.port.filter(|port| !others().any(|other| other.port == Some(*port)));
+        Service {
+            servers: service.servers.clone(),
+            instances: service.instances,
+            routes,
+            port,
+            ..good.clone()
+        }
+    }
+
+    /// The service whose ACL stands on a line of the head.
+    pub(super) fn owner_of_acl(&self, line: &str) -> Option<ServiceId> {
+        let names: BTreeSet<&str> = line.split_whitespace().collect();
+        let route = self.acl_routes().into_iter().find(|route| names.contains(route.name.as_str()))?;
+        self.effective
+            .values()
+            .find(|service| service.backend.name == route.backend)
+            .map(|service| service.id.clone())
+    }
+}
