@@ -37,9 +37,9 @@ deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny check bans licenses sources
 
-# 10,000 apps of 10 tasks: from start to serving, and peak memory, beside HAProxy alone.
+# 10,000 apps of 10 tasks: from start to serving, and peak memory, beside HAProxy alone; then what one event costs.
 bench: setup
-	$(CARGO) bench --locked --bench startup
+	$(CARGO) bench --locked --bench startup --bench events
 
 clean:
 	$(CARGO) clean
