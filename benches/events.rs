@@ -79,11 +79,11 @@ async fn measure(client: &reqwest::Client, dir: &Path, apps: usize, tasks: usize
     Ok(())
 }
 
-/// Scales, once no deployment is under way.
+/// Scales, whatever deployment is under way.
 async fn scale(client: &reqwest::Client, url: &str, instances: usize) -> Result<()> {
     let body = json!({ "instances": instances });
     until(async || {
-        let response = client.put(format!("{url}/v2/apps/probe")).json(&body).send().await.ok()?;
+        let response = client.put(format!("{url}/v2/apps/probe?force=true")).json(&body).send().await.ok()?;
         response.status().is_success().then_some(())
     })
     .await

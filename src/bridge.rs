@@ -86,6 +86,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
             Err(error) => bail!("the reconciler has failed ({error}); HAProxy goes on with what it has"),
         },
     };
+    tracing::info!(
+        "Causeway ends; HAProxy {}",
+        match config.haproxy.on_exit {
+            OnExit::Keep => "goes on serving",
+            OnExit::Stop => "is stopped",
+        }
+    );
     stop.cancel();
     parts.abort_all();
     let driver = tokio::time::timeout(GRACE, reconciling).await;
@@ -147,6 +154,8 @@ async fn fold(
 ) {
     let mut believe = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
         .expect("SIGUSR1 is a signal that can be caught");
+    let mut read_again = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .expect("SIGHUP is a signal that can be caught");
     let mut ask_again =
         tokio::time::interval((hold_time / 6).clamp(Duration::from_millis(100), Duration::from_secs(10)));
     loop {
@@ -156,7 +165,15 @@ async fn fold(
                 Some(event) => state.fold(event, Instant::now()),
                 None => return,
             },
-            _ = believe.recv() => state.believe_held(),
+            _ = believe.recv() => {
+                tracing::info!("SIGUSR1: {}", if state.held().is_some() { "the held read is applied" } else { "nothing is held" });
+                state.believe_held()
+            }
+            _ = read_again.recv() => {
+                tracing::info!("SIGHUP: everything is read again");
+                refresh.ask();
+                continue;
+            }
             _ = ask_again.tick() => {
                 if state.held().is_some() {
                     refresh.ask();

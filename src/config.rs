@@ -69,6 +69,7 @@ impl Config {
         mistakes.extend(self.haproxy.mistakes(!self.tls.certificates.is_empty()));
         mistakes.extend(self.template.mistakes());
         mistakes.extend(self.safety.mistakes());
+        mistakes.extend(self.log.mistakes());
         for certificate in self.tls.certificates.iter().filter(|path| !path.exists()) {
             mistakes.push(format!("tls.certificates: {} does not exist", certificate.display()));
         }
@@ -203,6 +204,19 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    fn mistakes(&self) -> Vec<String> {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let known = |directive: &str| LEVELS.contains(&directive) || directive.contains('=');
+        if self.level.split(',').all(|directive| known(directive.trim())) {
+            return Vec::new();
+        }
+        vec![format!(
+            "log.level: {:?} is neither a level ({}) nor a directive like \"haproxy=debug\"",
+            self.level,
+            LEVELS.join(", ")
+        )]
+    }
+
     /// Whether HAProxy's line for each request is to be seen.
     pub(crate) fn asks_for_requests(&self) -> bool {
         ["debug", "trace"]

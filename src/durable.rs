@@ -7,18 +7,18 @@ use std::path::Path;
 
 /// A file that could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
+#[error("{path}: {cause}")]
 pub struct FileError {
     /// The file.
     pub path: String,
     /// Why.
-    pub source: std::io::Error,
+    pub cause: std::io::Error,
 }
 
 impl FileError {
     /// Names the file of an error.
     pub fn of(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self { path: path.display().to_string(), source }
+        move |cause| Self { path: path.display().to_string(), cause }
     }
 }
 

@@ -23,12 +23,12 @@ use crate::render::Files;
 #[derive(Debug, thiserror::Error)]
 pub enum HaproxyError {
     /// The program cannot be started at all.
-    #[error("{program} cannot be run: {source}")]
+    #[error("{program} cannot be run: {cause}")]
     Spawn {
         /// The program.
         program: String,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// HAProxy does not take the configuration.
     #[error("HAProxy refuses the configuration: {0}")]

@@ -14,6 +14,7 @@ use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Applied, Driver, HaproxyError};
+use crate::model::ServiceId;
 use crate::plan::{Plan, Reason, Step, plan};
 use crate::render::{Files, TemplateError};
 use crate::state::Changes;
@@ -75,13 +76,13 @@ impl Pending {
 #[derive(Debug, thiserror::Error)]
 pub enum RoundError {
     /// A template failed.
-    #[error("{0}; HAProxy keeps what it has")]
+    #[error("{0}; HAProxy is left as it was")]
     Template(#[from] TemplateError),
     /// HAProxy.
-    #[error("{0}; what ran before goes on")]
+    #[error("{0}; HAProxy is left as it was")]
     Haproxy(#[from] HaproxyError),
     /// A file.
-    #[error("{0}; what ran before goes on")]
+    #[error("{0}; HAProxy is left as it was")]
     File(#[from] FileError),
 }
 
@@ -107,6 +108,8 @@ pub struct Reconciler {
     failures: u32,
     /// What runs differs from the files of its generation.
     unwritten: bool,
+    /// The HAProxy of an earlier Causeway was taken over, and not looked at yet.
+    adopted: bool,
 }
 
 impl Reconciler {
@@ -127,6 +130,7 @@ impl Reconciler {
             retry: None,
             failures: 0,
             unwritten: false,
+            adopted: false,
         }
     }
 
@@ -166,6 +170,7 @@ impl Reconciler {
         };
         if self.desired.adopt(epoch, loaded) {
             self.loaded = None;
+            self.adopted = true;
         }
     }
 
@@ -175,10 +180,14 @@ impl Reconciler {
             return None;
         }
         if self.dirty {
-            return Some(self.retry.unwrap_or_else(Instant::now));
+            return Some(Instant::now());
         }
-        let due = self.waiting.iter().any(|reason| !reason.can_wait());
-        due.then(|| self.reload_at().into_iter().chain(self.retry).max().unwrap_or_else(Instant::now))
+        self.is_reload_due()
+            .then(|| self.reload_at().into_iter().chain(self.retry).max().unwrap_or_else(Instant::now))
+    }
+
+    fn is_reload_due(&self) -> bool {
+        self.waiting.iter().any(|reason| !reason.can_wait())
     }
 
     /// When the last reload is old enough for the next one.
@@ -192,11 +201,13 @@ impl Reconciler {
         // What changed may be the cure; but changes that come all the time do not make a failing round a busy one.
         let soon = Instant::now() + FAILED_REST;
         self.retry = self.retry.map(|at| at.min(soon));
+        let told: BTreeSet<ServiceId> =
+            if first { changes.keys().cloned().collect() } else { BTreeSet::new() };
         for (id, service) in changes {
             self.desired.set(id, service);
         }
         if first {
-            self.desired.retire_unwanted();
+            self.desired.retire_unwanted(&told);
         }
     }
 
@@ -251,6 +262,8 @@ impl Reconciler {
         self.dirty = false;
         let result = self.bring().await;
         match result {
+            // A reload that still waits for its time is not done yet.
+            Ok(()) if self.is_reload_due() => {}
             Ok(()) => {
                 self.failures = 0;
                 self.retry = None;
@@ -263,7 +276,6 @@ impl Reconciler {
         let wait = TRY_AGAIN.min(FAILED_REST * 2_u32.saturating_pow(self.failures));
         tracing::error!("{error}; it is tried again in {wait:?}, or when something changes");
         self.failures += 1;
-        self.dirty = true;
         self.retry = Some(Instant::now() + wait);
     }
 
@@ -271,25 +283,35 @@ impl Reconciler {
     /// has come.
     async fn bring(&mut self) -> Result<(), RoundError> {
         let begun = Instant::now();
-        let (steps, reasons) = self.desired.work()?;
+        let head = self.desired.render_head();
+        let (steps, mut reasons) = self.desired.work();
         if !steps.is_empty() {
-            self.desired.note_placement()?;
+            if let Err(error) = self.desired.note_placement() {
+                tracing::error!("{error}; after a crash now, tasks would be placed anew by a reload");
+            }
             if !self.change(&steps).await {
-                return self.reload(BTreeSet::from([Reason::Drift])).await;
+                self.waiting = BTreeSet::from([Reason::Drift]);
+                return self.reload().await;
             }
             self.unwritten = true;
             report::runtime(&steps, &self.desired.take_events(), begun.elapsed());
         } else {
             self.desired.settle(&[]);
         }
+        if head.is_err() {
+            reasons.insert(Reason::Head);
+        }
         self.waiting = reasons;
-        let due = self.waiting.iter().any(|reason| !reason.can_wait());
-        if due && self.reload_at().is_none_or(|at| at <= Instant::now()) {
-            let reasons = std::mem::take(&mut self.waiting);
-            return self.reload(reasons).await;
+        head?;
+        let past = |at: Option<Instant>| at.is_none_or(|at| at <= Instant::now());
+        if self.is_reload_due() && past(self.reload_at()) && past(self.retry) {
+            return self.reload().await;
         }
         if self.waiting.is_empty() {
             self.desired.forget_events();
+        }
+        if std::mem::take(&mut self.adopted) && steps.is_empty() && self.waiting.is_empty() {
+            tracing::info!("nothing to do: what runs is what is desired");
         }
         Ok(())
     }
@@ -363,24 +385,28 @@ impl Reconciler {
                 haproxy.drift = differences.len(),
                 "HAProxy reports what Causeway did not ask for (somebody at its socket?): {shown}; it is reloaded"
             );
-            self.desired.forget_live();
-            self.dirty = true;
+            self.waiting = BTreeSet::from([Reason::Drift]);
+            if let Err(error) = self.reload().await {
+                self.failed(&error);
+            }
         }
     }
 
     /// Brings HAProxy there by a new generation. Whoever is to blame for what HAProxy does not take is put aside, service
     /// by service, and the rest goes on.
-    async fn reload(&mut self, reasons: BTreeSet<Reason>) -> Result<(), RoundError> {
+    async fn reload(&mut self) -> Result<(), RoundError> {
         self.probe_ports().await;
         for _ in 0..CULPRITS {
             let begun = Instant::now();
+            if matches!(self.driver, Driver::Managed(_)) {
+                self.desired.try_own_ports();
+            }
             let candidate = self.desired.candidate()?;
-            let mut reasons: Vec<Reason> = reasons.iter().cloned().collect();
+            let mut reasons: Vec<Reason> = self.waiting.iter().cloned().collect();
             if self.desired.epoch().is_none() {
                 match plan(&candidate.files, self.loaded.as_ref()) {
                     Plan::Noop => {
-                        let epoch = self.worker.epoch(&self.driver).await;
-                        self.desired.prove(candidate, epoch);
+                        self.proven(candidate).await;
                         self.desired.forget_events();
                         return Ok(());
                     }

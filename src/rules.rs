@@ -26,12 +26,12 @@ pub struct Rules {
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// It cannot be read.
-    #[error("rules file {path}: {source}; the last good rules stay")]
+    #[error("rules file {path}: {cause}; the last good rules stay")]
     Read {
         /// The file.
         path: String,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// It is not TOML.
     #[error("rules file {path}: not TOML: {message}; the last good rules stay")]
@@ -76,7 +76,7 @@ impl FileStore {
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Rules::default()),
-            Err(source) => return Err(RulesError::Read { path: path(), source }),
+            Err(cause) => return Err(RulesError::Read { path: path(), cause }),
         };
         if text.is_empty() {
             return Err(RulesError::Empty { path: path() });
@@ -97,7 +97,11 @@ impl FileStore {
 }
 
 fn parse(text: &str) -> Result<Rules, String> {
-    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let line =
+            error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        format!("line {line}: {}", error.message().trim().replace('\n', "; "))
+    })?;
     let mut rules = Rules::default();
     let written = match table.remove("rule") {
         Some(toml::Value::Array(written)) => written,

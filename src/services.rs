@@ -67,7 +67,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn serves(&self, labels: &AppLabels, port: &PortLabels) -> bool {
-        port.enabled.unwrap_or(!self.config.strict) && self.in_groups(labels, port)
+        port.enabled.unwrap_or(!self.config.strict) && !port.guarded && self.in_groups(labels, port)
     }
 
     fn in_groups(&self, labels: &AppLabels, port: &PortLabels) -> bool {
@@ -102,7 +102,8 @@ impl Builder<'_> {
         problems: &mut Vec<Problem>,
     ) -> Service {
         let routes = self.routes(index, labels, problems);
-        let mode = labels.mode.unwrap_or_else(|| self.default_mode(index, !routes.is_empty()));
+        let mode =
+            labels.mode.unwrap_or_else(|| self.default_mode(index, labels.routed || !routes.is_empty()));
         if mode == Mode::Tcp && !routes.is_empty() {
             problems.push(Problem::of(
                 &self.app.id,
@@ -254,7 +255,11 @@ fn rule_problems(app: &App, rule: &Rule, services: &[Service], problems: &mut Ve
 
 fn no_server_problem(app: &App, services: &[Service], problems: &mut Vec<Problem>) {
     let started = app.tasks.values().any(|task| task.state != TaskState::Starting);
-    if !started || services.is_empty() || services.iter().any(|service| !service.servers.is_empty()) {
+    if !started
+        || app.instances == 0
+        || services.is_empty()
+        || services.iter().any(|service| !service.servers.is_empty())
+    {
         return;
     }
     problems.push(Problem::of(

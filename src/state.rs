@@ -273,7 +273,7 @@ impl State {
     }
 
     fn rebuild_all(&mut self) -> Changes {
-        let all: Vec<AppId> = self.apps.keys().cloned().collect();
+        let all: BTreeSet<AppId> = self.apps.keys().chain(self.rules.keys()).cloned().collect();
         self.rebuild(all)
     }
 
@@ -313,6 +313,14 @@ impl State {
                 settled.problems.extend(problems);
             }
         }
+        if !self.apps.contains_key(id) && self.rules.contains_key(id) {
+            settled.problems.push(Problem::of(
+                id,
+                ProblemKind::Rule,
+                "there is a rule for it, but no such app",
+                "the rule leads nowhere until an app with this id is deployed; check the id for a typing error",
+            ));
+        }
         let old = self.settled.remove(id).unwrap_or_default();
         self.new_problems
             .extend(settled.problems.iter().filter(|problem| !old.problems.contains(problem)).cloned());
@@ -330,7 +338,7 @@ impl State {
                 }
             }
         }
-        if self.apps.contains_key(id) {
+        if self.apps.contains_key(id) || !settled.problems.is_empty() {
             self.settled.insert(id.clone(), settled);
         }
     }

@@ -1,5 +1,6 @@
 //! What the commands do.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -97,7 +98,7 @@ async fn show_plan(args: &AppsArgs) -> Result<()> {
     let (steps, reasons) = match plan(&target, known) {
         Plan::Noop => Default::default(),
         // Where it is known service by service what runs, most needs no reload.
-        Plan::Reload { .. } if desired.epoch().is_some() => desired.work()?,
+        Plan::Reload { .. } if desired.epoch().is_some() => desired.work(),
         Plan::Reload { reasons } => (Vec::new(), reasons.into_iter().collect()),
     };
     if steps.is_empty() && reasons.is_empty() {
@@ -136,7 +137,7 @@ async fn observe(config: &Config) -> Result<Option<(Epoch, Files)>> {
     let answer = runtime::command(&config.haproxy.socket, "show info", deadline).await;
     let Some(info) = answer.ok().and_then(|answer| runtime::Info::parse(&answer)) else { return Ok(None) };
     let Some(number) = info.generation else { return Ok(None) };
-    let generations = Generations::open(&config.haproxy.state_dir)?;
+    let generations = Generations::at(&config.haproxy.state_dir);
     let epoch = Epoch { pid: info.pid, generation: number };
     Ok(generations.read(&generations.generation(number)).map(|files| (epoch, files)))
 }
@@ -166,12 +167,14 @@ async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(
     events.extend(apps.into_iter().map(SourceEvent::Upsert));
     events.extend(app_problems.into_iter().map(|(id, problems)| SourceEvent::Problems(id, problems)));
     events.push(SourceEvent::InitDone);
+    let mut told = BTreeSet::new();
     for event in events {
         for (id, service) in state.fold(event, Instant::now()) {
+            told.insert(id.clone());
             desired.set(id, service);
         }
     }
-    desired.retire_unwanted();
+    desired.retire_unwanted(&told);
     let mut problems = state.problems();
     problems.extend(desired.problems().into_values());
     Ok((desired, problems))

@@ -314,6 +314,22 @@ impl HaproxyConfig {
                 mistakes.push(format!("haproxy.errors.{key}: {} is not a file", path.display()));
             }
         }
+        for (key, duration) in [
+            ("timeout_connect", self.timeout_connect),
+            ("timeout_client", self.timeout_client),
+            ("timeout_server", self.timeout_server),
+            ("timeout_tunnel", self.timeout_tunnel),
+            ("timeout_http_keep_alive", self.timeout_http_keep_alive),
+            ("timeout_http_request", self.timeout_http_request),
+            ("check_timeout", self.check_timeout),
+            ("reload_timeout", self.reload_timeout),
+            ("command_timeout", self.command_timeout),
+            ("audit_interval", self.audit_interval),
+        ] {
+            if duration.is_zero() {
+                mistakes.push(format!("haproxy.{key}: has to be longer than nothing"));
+            }
+        }
         if self.hard_stop_after < Duration::from_secs(1) {
             mistakes.push("haproxy.hard_stop_after: at least 1s".to_owned());
         }

@@ -59,12 +59,14 @@ pub(super) fn alerts(output: &str) -> Vec<String> {
 pub(super) fn explain(output: &str) -> String {
     let words = alerts(output).join("; ");
     let words = if words.is_empty() { output.trim().replace('\n', "; ") } else { words };
-    let meaning = if words.contains("Address already in use") || words.contains("cannot bind") {
+    let meaning = if words.contains("UNIX socket") {
+        "the directory of haproxy.socket or haproxy.master_socket has to be there, and writable"
+    } else if words.contains("Permission denied") {
+        "it may not listen there; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+    } else if words.contains("Address already in use") || words.contains("cannot bind") {
         "an address it has to listen on is taken by another program; change haproxy.bind_… or stop that program"
     } else if words.contains("FD limit") || words.contains("ulimit") {
         "it needs more open files than it may have; raise LimitNOFILE (ulimit -n), or lower haproxy.maxconn or the range"
-    } else if words.contains("Permission denied") {
-        "it may not listen there; ports below 1024 need root or CAP_NET_BIND_SERVICE"
     } else if words.contains("cannot open") || words.contains("No such file") {
         "a file or a user it names does not exist"
     } else {
@@ -80,12 +82,12 @@ pub(super) fn explain(output: &str) -> String {
 pub(super) async fn check(binary: &Path, dir: &Path, deadline: Duration) -> Result<(), HaproxyError> {
     let mut command = bare(binary);
     command.arg("-c").arg("-C").arg(dir).arg("-f").arg(crate::render::files::CONFIG);
-    let spawn = |source| HaproxyError::Spawn { program: binary.display().to_string(), source };
+    let spawn = |cause| HaproxyError::Spawn { program: binary.display().to_string(), cause };
     let output = match tokio::time::timeout(deadline, command.kill_on_drop(true).output()).await {
         Ok(output) => output.map_err(spawn)?,
         Err(_) => {
-            let source = std::io::Error::other(format!("the check did not end within {deadline:?}"));
-            return Err(spawn(source));
+            let cause = std::io::Error::other(format!("the check did not end within {deadline:?}"));
+            return Err(spawn(cause));
         }
     };
     if output.status.success() {

@@ -125,6 +125,9 @@ impl External {
             Ok(Ok(output)) => {
                 let mut words = String::from_utf8_lossy(&output.stdout).into_owned();
                 words.push_str(&String::from_utf8_lossy(&output.stderr));
+                if words.trim().is_empty() {
+                    words = format!("it ended with {} and said nothing", output.status);
+                }
                 Ok(Output { success: output.status.success(), words })
             }
             Ok(Err(error)) => Err(failed(error.to_string())),

@@ -55,7 +55,13 @@ impl Generations {
     /// It cannot be made.
     pub fn open(root: &Path) -> Result<Self, FileError> {
         make_private_dir(root)?;
-        Ok(Self { root: root.to_owned(), last: Arc::default() })
+        Ok(Self::at(root))
+    }
+
+    /// The directory as it is, to look at.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned(), last: Arc::default() }
     }
 
     /// The directory that holds them.

@@ -68,7 +68,7 @@ impl Jail {
         }
         let missing = |what: &str, name: &str| FileError {
             path: format!("haproxy.{what} = {name:?}"),
-            source: std::io::Error::new(std::io::ErrorKind::NotFound, format!("there is no such {what}")),
+            cause: std::io::Error::new(std::io::ErrorKind::NotFound, format!("there is no such {what}")),
         };
         let user =
             User::from_name(&config.user).ok().flatten().ok_or_else(|| missing("user", &config.user))?;
@@ -149,7 +149,7 @@ impl Managed {
             }
             let worker = self.info().await;
             match worker {
-                None if self.master_lives() => return Presence::Silent,
+                None if self.master().is_some() && !self.is_cut_off() => return Presence::Silent,
                 None => return Presence::Absent,
                 Some(_) if Instant::now() > deadline => return Presence::WorkerOnly,
                 Some(_) => tokio::time::sleep(LOOK).await,
@@ -157,11 +157,16 @@ impl Managed {
         }
     }
 
-    /// Whether the master that was started last is there, whatever its sockets say.
-    fn master_lives(&self) -> bool {
-        let pid = std::fs::read_to_string(&self.pid_file).unwrap_or_default();
-        let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.trim())).unwrap_or_default();
-        !pid.is_empty() && name.trim() == "haproxy"
+    /// The master that was started last, if it is there, whatever its sockets say.
+    fn master(&self) -> Option<Pid> {
+        let pid: i32 = std::fs::read_to_string(&self.pid_file).ok()?.trim().parse().ok()?;
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        (name.trim() == "haproxy").then(|| Pid::from_raw(pid))
+    }
+
+    /// Whether somebody took the sockets of a running HAProxy away: nobody can ever speak to it again.
+    fn is_cut_off(&self) -> bool {
+        !self.config.socket.exists() && !self.config.master_socket.exists()
     }
 
     pub(super) async fn is_alive(&mut self) -> bool {
@@ -239,11 +244,19 @@ impl Managed {
             let (words, failure) = self.words(&what);
             HaproxyError::Start { generation: generation.name(), words, failure }
         };
+        let cut_off = self.master();
         let mut child = self.spawn()?;
         let deadline = Instant::now() + self.config.reload_timeout;
         loop {
             if self.loaded(generation, None).await {
                 self.child = Some(child);
+                if let Some(old) = cut_off {
+                    tracing::warn!(
+                        haproxy.pid = old.as_raw(),
+                        "the sockets of the HAProxy before are gone; it finishes what it has and ends"
+                    );
+                    let _gone = kill(old, Signal::SIGUSR1);
+                }
                 return Ok(());
             }
             if let Ok(Some(status)) = child.try_wait() {
@@ -277,7 +290,7 @@ impl Managed {
             .stdout(Stdio::from(file))
             .stderr(Stdio::from(again));
         let name = self.config.binary.display().to_string();
-        let child = program.spawn().map_err(|source| HaproxyError::Spawn { program: name, source })?;
+        let child = program.spawn().map_err(|cause| HaproxyError::Spawn { program: name, cause })?;
         let pid = child.id().map(|pid| pid.to_string()).unwrap_or_default();
         replace_file(&self.pid_file, pid.as_bytes(), 0o600)?;
         Ok(child)

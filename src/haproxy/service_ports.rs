@@ -73,6 +73,16 @@ impl ServicePorts {
         Self { taken, ..fresh }
     }
 
+    /// Whether an address can be had for one port of its own. A HAProxy that is reloaded and cannot bind pauses every
+    /// listener while it tries again for two seconds: so it is tried here first.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn try_bind(&self, port: u16) -> std::io::Result<()> {
+        let host = self.host.trim_matches(['[', ']']).parse().unwrap_or(IpAddr::from(Ipv4Addr::UNSPECIFIED));
+        TcpListener::bind((host, port)).map(drop)
+    }
+
     /// Whether the port is bound ahead.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {

@@ -24,9 +24,6 @@ mod running;
 
 use blame::Quarantine;
 
-/// What a line about a change can tell, at most.
-const EVENTS: usize = 1000;
-
 /// What HAProxy is to be brought to.
 #[derive(Debug)]
 pub struct Desired {
@@ -51,7 +48,8 @@ pub struct Desired {
     quarantine: BTreeMap<ServiceId, Quarantine>,
     rendered: Rendered,
     head_stale: bool,
-    events: Vec<String>,
+    /// The services that changed since the last round that got through, as they were before.
+    before: BTreeMap<ServiceId, Option<Arc<Service>>>,
 }
 
 /// A text that HAProxy is asked to read, with everything that is true once it has.
@@ -93,7 +91,7 @@ impl Desired {
             quarantine: BTreeMap::new(),
             rendered: Rendered::default(),
             head_stale: true,
-            events: Vec::new(),
+            before: BTreeMap::new(),
         }
     }
 
@@ -126,13 +124,7 @@ impl Desired {
             Some(service) => self.services.insert(id.clone(), service),
             None => self.services.remove(&id),
         };
-        let shows = match (&old, &service) {
-            (Some(old), Some(new)) => !old.same_shape(new) || old.servers != new.servers,
-            _ => true,
-        };
-        if shows {
-            self.note_event(|| describe(&id, old.as_deref(), service.as_deref()));
-        }
+        self.before.entry(id.clone()).or_insert(old);
         match (self.quarantine.get(&id), &service) {
             (Some(aside), Some(service)) if aside.refused.same_shape(service) => {}
             _ => {
@@ -185,7 +177,11 @@ impl Desired {
         Ok((Files(files), owners))
     }
 
-    fn render_head(&mut self) -> Result<(), TemplateError> {
+    /// Renders the head again, if something in it changed.
+    ///
+    /// # Errors
+    /// A template that fails.
+    pub fn render_head(&mut self) -> Result<(), TemplateError> {
         if self.head_stale {
             let acl_routes = self.acl_routes();
             let services: Vec<&Service> = self.effective.values().map(AsRef::as_ref).collect();
@@ -200,32 +196,28 @@ impl Desired {
         self.services.contains_key(id) && self.quarantine.get(id).is_none_or(|aside| !aside.left_out)
     }
 
-    /// An adopted HAProxy may serve apps that are gone: each that nobody wants any more goes out, and so do the places of
+    /// An adopted HAProxy may serve apps that are gone: each that was not told of goes out, and so do the places of
     /// those that went while nobody looked.
-    pub fn retire_unwanted(&mut self) {
+    pub fn retire_unwanted(&mut self, told: &BTreeSet<ServiceId>) {
+        let gone: Vec<ServiceId> = self.services.keys().filter(|id| !told.contains(id)).cloned().collect();
+        for id in gone {
+            self.set(id, None);
+        }
         self.placement.retain(|id| self.effective.contains_key(id));
-        let unwanted: Vec<ServiceId> =
-            self.effective.keys().filter(|id| !self.is_wanted(id)).cloned().collect();
-        for id in unwanted {
-            self.refresh(&id);
-        }
     }
 
-    /// What changed since the last round that got through, a line each.
+    /// What changed since the last round that got through, a line a service.
     pub fn take_events(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.events)
-    }
-
-    fn note_event(&mut self, describe: impl FnOnce() -> String) {
-        // While rounds fail they pile up; the line says how many there are more.
-        if self.events.len() < EVENTS {
-            self.events.push(describe());
-        }
+        let before = std::mem::take(&mut self.before);
+        before
+            .iter()
+            .filter_map(|(id, old)| describe(id, old.as_deref(), self.services.get(id).map(AsRef::as_ref)))
+            .collect()
     }
 
     /// Forgets what changed without effect.
     pub fn forget_events(&mut self) {
-        self.events.clear();
+        self.before.clear();
     }
 
     /// Renders one service again, as it is or as it was good last.
@@ -346,10 +338,10 @@ fn has_acl_route(service: &Service) -> bool {
     service.routes.iter().any(|route| matches!(route.matches, RouteMatch::Acl(_)))
 }
 
-/// What happened to a service, in words.
-fn describe(id: &ServiceId, old: Option<&Service>, new: Option<&Service>) -> String {
-    match (old, new) {
-        (None, None) => format!("{id} stays away"),
+/// What happened to a service, in words; nothing where it did not change to the eye.
+fn describe(id: &ServiceId, old: Option<&Service>, new: Option<&Service>) -> Option<String> {
+    Some(match (old, new) {
+        (None, None) => return None,
         (None, Some(new)) => format!("{id} is new with {} server(s)", new.servers.len()),
         (Some(_), None) => format!("{id} is gone"),
         (Some(old), Some(new)) if old.servers != new.servers => {
@@ -363,6 +355,7 @@ fn describe(id: &ServiceId, old: Option<&Service>, new: Option<&Service>) -> Str
             let more = if moves.len() > 4 { " …" } else { "" };
             format!("{id} servers {} → {} ({shown}{more})", old.servers.len(), new.servers.len())
         }
+        (Some(old), Some(new)) if old.same_shape(new) => return None,
         (Some(_), Some(_)) => format!("{id} changed"),
-    }
+    })
 }

@@ -27,6 +27,8 @@ pub(super) struct Live {
 pub(super) struct LiveService {
     pub(super) backend: String,
     pub(super) check: bool,
+    /// The port that its own frontend listens on.
+    pub(super) own_port: Option<u16>,
     pub(super) shape: Shape,
     pub(super) slots: Vec<Slot>,
     pub(super) entries: Vec<MapEntry>,
@@ -48,11 +50,13 @@ impl Live {
         services: &BTreeMap<ServiceId, Arc<Service>>,
         placement: &Placement,
         entries: impl Fn(&Service) -> Vec<MapEntry>,
+        own_port: impl Fn(&Service) -> Option<u16>,
     ) -> Self {
         let live = |(id, service): (&ServiceId, &Arc<Service>)| {
             let service = LiveService {
                 backend: service.backend.name.clone(),
                 check: service.backend.check,
+                own_port: own_port(service),
                 shape: rendered.shapes.get(id).cloned().unwrap_or_default(),
                 slots: placement.slots(id).to_vec(),
                 entries: entries(service),
@@ -75,6 +79,7 @@ impl Live {
         placement: &Placement,
         loaded: &Files,
         entries: impl Fn(&Service) -> Vec<MapEntry>,
+        own_port: impl Fn(&Service) -> Option<u16>,
     ) -> Option<Self> {
         let mut rendered = Rendered::default();
         let mut services = BTreeMap::new();
@@ -98,7 +103,7 @@ impl Live {
         MapName::ALL
             .into_iter()
             .all(same_map)
-            .then(|| Self::snapshot(epoch, &rendered, &services, placement, &entries))
+            .then(|| Self::snapshot(epoch, &rendered, &services, placement, &entries, &own_port))
     }
 
     /// Whether the running text looks anything up in a map; HAProxy knows no other.

@@ -27,12 +27,12 @@ const BUILT_IN: [(&str, &str); 4] = [
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// It cannot be read from disk.
-    #[error("template {path} cannot be read: {source}")]
+    #[error("template {path} cannot be read: {cause}")]
     Read {
         /// The file.
         path: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It is not a template, or uses something that does not exist.
     #[error("{}", one_line(.0))]
@@ -127,7 +127,7 @@ impl Templates {
     pub fn load(config: &TemplateConfig) -> Result<Self, TemplateError> {
         let read = |path: &std::path::Path| {
             std::fs::read_to_string(path)
-                .map_err(|source| TemplateError::Read { path: path.display().to_string(), source })
+                .map_err(|cause| TemplateError::Read { path: path.display().to_string(), cause })
         };
         let mut texts: BTreeMap<String, String> =
             BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();

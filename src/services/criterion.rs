@@ -20,7 +20,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
         || name.ends_with('.')
     {
         return Err(format!(
-            "{text:?} is not a host name; expected one like \"shop.example.com\" or \"*.example.com\""
+            "{text:?} is not a host name; expected one like \"shop.example.com\" or \"*.example.com\" (other scripts as xn--…)"
         ));
     }
     Ok(host)

@@ -9,6 +9,11 @@ use super::criterion;
 /// The algorithms that a label may name (configuration manual, section 4.2, `balance`).
 const BALANCE: [&str; 6] = ["roundrobin", "static-rr", "leastconn", "first", "source", "random"];
 
+/// The labels of a port that are understood.
+const KNOWN: [&str; 7] = ["GROUP", "VHOST", "PATH", "PORT", "MODE", "BALANCE", "ENABLED"];
+/// marathon-lb's labels that keep somebody out.
+const GUARDS: [&str; 2] = ["AUTH", "BACKEND_NETWORK_ALLOWED_ACL"];
+
 /// The labels of an app.
 #[derive(Debug, Default)]
 pub(super) struct AppLabels {
@@ -26,6 +31,12 @@ pub(super) struct PortLabels {
     pub(super) groups: Option<Vec<String>>,
     pub(super) vhosts: Vec<String>,
     pub(super) paths: Vec<String>,
+    /// A host or path is asked for, whether or not it can be used.
+    pub(super) routed: bool,
+    /// Only those that can be used count; none of them is not the same as none asked for.
+    unusable: bool,
+    /// A label guards the port in a way that is not understood here: it is not served, rather than served open.
+    pub(super) guarded: bool,
     pub(super) port: Option<u16>,
     pub(super) mode: Option<Mode>,
     pub(super) balance: Option<&'static str>,
@@ -35,7 +46,7 @@ pub(super) struct PortLabels {
 impl PortLabels {
     /// What the port's hosts and paths ask of a request; nothing where there are none.
     pub(super) fn matches(&self) -> Vec<RouteMatch> {
-        if self.vhosts.is_empty() && self.paths.is_empty() {
+        if self.unusable || (self.vhosts.is_empty() && self.paths.is_empty()) {
             return Vec::new();
         }
         super::matches_of(&self.vhosts, &self.paths)
@@ -52,15 +63,24 @@ impl AppLabels {
                 labels.groups = list(value);
                 continue;
             }
-            let Some((index, word)) = rest.split_once('_') else { continue };
-            let Ok(index) = index.parse::<usize>() else { continue };
+            let indexed =
+                rest.split_once('_').and_then(|(index, word)| Some((index.parse::<usize>().ok()?, word)));
+            let Some((index, word)) = indexed else {
+                problems.push(Problem::of(
+                    &app.id,
+                    ProblemKind::Label,
+                    format!("label {name} is not understood"),
+                    "labels of a port are HAPROXY_{n}_… with the index of the port; it is left out",
+                ));
+                continue;
+            };
             let port = labels.ports.entry(index).or_default();
             if let Err(expected) = port.read(word, value) {
                 problems.push(Problem::of(
                     &app.id,
                     ProblemKind::Label,
                     format!("label {name} = {value:?}: {expected}"),
-                    "the label is left out, everything else of the app is served: correct it",
+                    "what cannot be used is left out, everything else of the app is served: correct it",
                 ));
             }
         }
@@ -89,12 +109,17 @@ impl PortLabels {
         match word {
             "GROUP" => self.groups = Some(list(value)),
             "VHOST" => {
-                let (hosts, errors) = each(value.split(','), criterion::host);
+                let items = value.split(',').filter(|item| !item.trim().is_empty());
+                let (hosts, errors) = each(items, criterion::host);
+                self.routed = true;
+                self.unusable |= hosts.is_empty();
                 self.vhosts = hosts;
                 return errors;
             }
             "PATH" => {
                 let (paths, errors) = each(value.split_whitespace(), criterion::path);
+                self.routed = true;
+                self.unusable |= paths.is_empty();
                 self.paths = paths;
                 return errors;
             }
@@ -115,7 +140,13 @@ impl PortLabels {
                 self.balance = Some(known.ok_or_else(|| format!("expected one of {}", BALANCE.join(", ")))?);
             }
             "ENABLED" => self.enabled = Some(is_true(value)),
-            _ => {}
+            guard if GUARDS.contains(&guard) => {
+                self.guarded = true;
+                return Err(
+                    "it guards the port, and is not understood yet: the port is not served at all".to_owned()
+                );
+            }
+            _ => return Err(format!("this label is not understood; known are {}", KNOWN.join(", "))),
         }
         Ok(())
     }

@@ -113,3 +113,28 @@ async fn a_route_or_port_that_two_want_stays_with_the_first_and_moves_when_it_go
     stage.served("same.example.com", "/", "/b").await;
     until("the port to move", async || port().await.filter(|answer| answer.app == "/b")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_cannot_be_used_opens_nothing_more_than_it_says() {
+    let path = json!({ "HAPROXY_0_VHOST": "path.example.com", "HAPROXY_0_PATH": "api" });
+    let guard = json!({ "HAPROXY_0_VHOST": "guard.example.com", "HAPROXY_0_AUTH": "realm:user:$6$x$y" });
+    let stage = Stage::with_apps(vec![
+        vhost("/good", 1, "good.example.com,,"),
+        app("/path", 1, 10_011, path),
+        app("/guard", 1, 10_012, guard),
+    ])
+    .await;
+    stage.served("good.example.com", "/", "/good").await;
+    assert_eq!(
+        stage.get("path.example.com", "/").await.unwrap().status,
+        404,
+        "not the whole host for a broken path"
+    );
+    assert_eq!(
+        stage.get("guard.example.com", "/").await.unwrap().status,
+        404,
+        "not open for want of a guard"
+    );
+    let port = stage.get_at(&format!("http://{}:10012/", stage.host), &[]).await;
+    assert!(port.is_none(), "{port:?}");
+}

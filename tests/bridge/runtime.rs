@@ -221,3 +221,22 @@ async fn what_is_switched_off_costs_no_reload() {
     .await;
     assert_eq!(stage.info().await.unwrap(), worker);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_never_leaves_nobody() {
+    let stage = Stage::with_apps(vec![vhost("/web", 3, "web.example.com")]).await;
+    let before = stage.tasks("web.example.com", 3).await;
+    for _ in 0..3 {
+        let restart = async { stage.post("/v2/apps/web/restart", json!({})).await };
+        let asking = async {
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < Duration::from_millis(700) {
+                let answer = stage.get("web.example.com", "/").await.unwrap();
+                assert_eq!(answer.status, 200, "{answer:?}");
+            }
+        };
+        tokio::join!(restart, asking);
+        stage.put("/v2/apps/web", json!({ "instances": 3 })).await;
+    }
+    assert!(stage.tasks("web.example.com", 3).await.is_disjoint(&before));
+}

@@ -81,6 +81,31 @@ impl Desired {
         culprits
     }
 
+    /// Puts aside who wants a port of its own that cannot be had, before HAProxy finds out.
+    pub fn try_own_ports(&mut self) {
+        let held: BTreeSet<u16> = self
+            .live
+            .iter()
+            .flat_map(|live| live.services.values())
+            .filter_map(|live| live.own_port)
+            .collect();
+        let own = |service: &Arc<Service>| {
+            service.port.filter(|port| !self.ports.contains(*port) && !held.contains(port))
+        };
+        let refused: Vec<(ServiceId, String)> = self
+            .effective
+            .values()
+            .filter_map(|service| {
+                let port = own(service)?;
+                let error = self.ports.try_bind(port).err()?;
+                Some((service.id.clone(), format!("port {port} cannot be listened on: {error}")))
+            })
+            .collect();
+        for (id, words) in refused {
+            self.put_aside(&id, &words);
+        }
+    }
+
     /// Gives a service that was put aside longer ago than `after` another chance, one at a time, so that nobody is put
     /// aside again for another's sake. True where there was one.
     pub fn release_quarantine(&mut self, after: Duration) -> bool {
@@ -113,7 +138,7 @@ impl Desired {
         let problem = Problem::of(
             &id.app,
             ProblemKind::Block,
-            format!("HAProxy refuses the configuration of port index {}: {words}", id.port_index),
+            format!("port index {} cannot be served as configured: {words}", id.port_index),
             format!("{stays}; everything else is served: correct the labels, the rule or the template"),
         );
         tracing::error!("{problem}");

@@ -9,13 +9,13 @@ use crate::durable::FileError;
 use crate::haproxy::runtime::Epoch;
 use crate::haproxy::servers::{Admin, ServerState, Use};
 use crate::haproxy::{Generation, Generations};
-use crate::model::{Service, ServiceId};
+use crate::model::{Server, Service, ServiceId};
 use crate::placement::Slot;
 use crate::plan::{Reason, Step};
 use crate::reconcile::RoundError;
 use crate::reconcile::live::{Live, LiveService};
 use crate::render::maps::MapName;
-use crate::render::{FREE_ENDPOINT, Files, TemplateError, server_lines};
+use crate::render::{FREE_ENDPOINT, Files, server_lines};
 
 impl Desired {
     /// A worker was proven to run a candidate: it is what runs, and what to go back to. `epoch` is `None` where HAProxy
@@ -27,8 +27,10 @@ impl Desired {
         self.leaving.clear();
         self.dirty.clear();
         let entries = |service: &Service| self.entries(service);
-        self.live = epoch
-            .map(|epoch| Live::snapshot(epoch, &self.rendered, &self.effective, &self.placement, entries));
+        let own_port = |service: &Service| service.port.filter(|port| !self.ports.contains(*port));
+        let (rendered, services, placement) = (&self.rendered, &self.effective, &self.placement);
+        self.live =
+            epoch.map(|epoch| Live::snapshot(epoch, rendered, services, placement, entries, own_port));
     }
 
     /// Takes over an adopted HAProxy, if what the last Causeway wrote down is what it has loaded.
@@ -37,12 +39,23 @@ impl Desired {
             return false;
         }
         let entries = |service: &Service| self.entries(service);
-        self.live = Live::restore(epoch, &self.good, &self.placement, loaded, entries);
+        let own_port = |service: &Service| service.port.filter(|port| !self.ports.contains(*port));
+        self.live = Live::restore(epoch, &self.good, &self.placement, loaded, entries, own_port);
         let Some(live) = &self.live else { return false };
         for good in self.good.iter() {
             let service = &good.service;
             self.rendered.shapes.insert(service.id.clone(), Arc::clone(&good.shape));
-            self.effective.insert(service.id.clone(), Arc::clone(service));
+            let serving = self.placement.slots(&service.id).iter().filter_map(|slot| match slot {
+                Slot::Serving(occupant) => {
+                    Some(Server { task: occupant.task.clone(), endpoint: occupant.endpoint })
+                }
+                _ => None,
+            });
+            let mut servers: Vec<Server> = serving.collect();
+            servers.sort_by(|one, other| one.task.cmp(&other.task));
+            let as_left = Arc::new(Service { servers, ..Service::clone(service) });
+            self.services.insert(service.id.clone(), Arc::clone(&as_left));
+            self.effective.insert(service.id.clone(), as_left);
             let lines = server_lines(self.placement.slots(&service.id), service.backend.check);
             self.rendered.servers.insert(service.backend.name.clone(), lines.into());
         }
@@ -69,15 +82,12 @@ impl Desired {
     }
 
     /// What has to be done: steps for the running worker, in their order, and reasons for a reload.
-    ///
-    /// # Errors
-    /// A template that fails on the head.
-    pub fn work(&mut self) -> Result<(Vec<Step>, BTreeSet<Reason>), TemplateError> {
-        self.render_head()?;
+    #[must_use]
+    pub fn work(&self) -> (Vec<Step>, BTreeSet<Reason>) {
         let (mut steps, mut reasons) = (Vec::new(), BTreeSet::new());
         let Some(live) = &self.live else {
             reasons.insert(Reason::Start);
-            return Ok((steps, reasons));
+            return (steps, reasons);
         };
         if live.head != self.rendered.head {
             reasons.insert(Reason::Head);
@@ -86,7 +96,7 @@ impl Desired {
             live.compare(id, self.wanted(id).as_ref(), &mut steps, &mut reasons);
         }
         steps.sort();
-        Ok((steps, reasons))
+        (steps, reasons)
     }
 
     /// The services that may differ from what runs.

@@ -131,6 +131,14 @@ impl Cluster {
         if app == *known.app {
             return None;
         }
+        // A deployment starts the new tasks before it kills the old ones, but of the new ones only the read tells that is
+        // under way. A task that is being killed serves on for its grace: better than nobody until then.
+        if ending.what == What::Killing
+            && app.serving().next().is_none()
+            && known.app.serving().next().is_some()
+        {
+            return None;
+        }
         let (forms, began) = (known.forms.clone(), known.began);
         let app = Arc::new(app);
         self.apps.insert(ending.app.clone(), Arc::new(Known { app: app.clone(), forms, began }));

@@ -82,12 +82,23 @@ async fn an_end_heard_before_the_app_was_read_holds_too() {
 #[tokio::test]
 async fn a_kill_is_never_taken_back_by_an_answer_that_still_shows_the_task_running() {
     let mut cluster = Cluster::default();
-    let json = app_json("", &task("t1", ""));
+    let json = app_json("", &format!("{},{}", task("t1", ""), task("t2", "")));
     merge(&mut cluster, &json);
     let told = cluster.end(&ending("t1", What::Killing), Instant::now()).unwrap();
     assert_eq!(told.tasks[&TaskId::new("t1")].state, TaskState::Killing);
     assert!(merge(&mut cluster, &json).upsert.is_none());
     assert_eq!(task_of(&cluster, "t1").unwrap().state, TaskState::Killing);
+}
+
+#[tokio::test]
+async fn a_kill_that_would_leave_nobody_waits_for_the_read_that_tells_who_is_new() {
+    let mut cluster = Cluster::default();
+    let json = app_json("", &task("t1", ""));
+    merge(&mut cluster, &json);
+    assert!(cluster.end(&ending("t1", What::Killing), Instant::now()).is_none());
+    assert_eq!(task_of(&cluster, "t1").unwrap().state, TaskState::Running);
+    let told = merge(&mut cluster, &json).upsert.unwrap();
+    assert_eq!(told.tasks[&TaskId::new("t1")].state, TaskState::Killing, "the read shows that nobody is new");
 }
 
 #[tokio::test]
