@@ -167,11 +167,10 @@ async fn rule_6_no_label_and_no_rule_starts_a_line_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rule_7_a_failed_reload_puts_the_last_good_text_back_with_todays_servers() {
+async fn rule_7_a_port_that_cannot_be_had_keeps_the_last_good_text_with_todays_servers() {
     let stage = Stage::with_apps(vec![vhost("/web", 2, "web.example.com")]).await;
     let before = stage.tasks("web.example.com", 2).await;
     let taken = std::net::TcpListener::bind((stage.host.as_str(), 9_600)).unwrap();
-    // The check passes; only starting shows that the port is taken.
     stage.post("/v2/apps", app("/late", 1, 9_600, json!({ "HAPROXY_0_VHOST": "late.example.com" }))).await;
     let victim = before.first().unwrap();
     stage.delete(&format!("/v2/apps/web/tasks/{victim}?scale=true")).await;
@@ -191,6 +190,32 @@ async fn rule_7_a_failed_reload_puts_the_last_good_text_back_with_todays_servers
         stage.get_at(&format!("http://{}:9600/", stage.host), &[("Host", "x")]).await.unwrap().app,
         "/late"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_7_a_failed_reload_puts_the_last_good_text_back_with_todays_servers() {
+    let mut stage = Stage::with_apps(vec![vhost("/web", 1, "web.example.com")]).await;
+    stage.tasks("web.example.com", 1).await;
+    stage.end_bridge().await.unwrap();
+    let (worker, text) = (stage.info().await.unwrap().pid, stage.current());
+    // The check passes; only starting shows that the address is taken.
+    let _held = std::net::TcpListener::bind((stage.host.as_str(), 9_800)).unwrap();
+    stage.config.haproxy.bind_stats = format!("{}:9800", stage.host);
+    stage.bridge();
+    until("a reload to fail", async || {
+        let output = std::fs::read_to_string(stage.config.haproxy.state_dir.join("haproxy.out")).ok()?;
+        output.contains("cannot bind").then_some(())
+    })
+    .await;
+    stage.put("/v2/apps/web", json!({ "instances": 2 })).await;
+    stage.tasks("web.example.com", 2).await;
+    until("the last good text with today's servers", async || {
+        let same_head = stage.current().contains(":9090") && !stage.current().contains(":9800");
+        (same_head && stage.serving_lines().len() == 2).then_some(())
+    })
+    .await;
+    assert_ne!(stage.current(), text);
+    assert_eq!(stage.info().await.unwrap().pid, worker);
 }
 
 #[tokio::test(flavor = "multi_thread")]
