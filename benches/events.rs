@@ -1,4 +1,5 @@
-//! From Marathon's event to the first answer of the new task, at three sizes of the cluster, with what each event costs:
+//! From Marathon's event to the first answer of the new task, at three sizes of the cluster, with what each step of
+//! scaling (a dozen events) costs:
 //! CPU time, bytes read from Marathon, reloads. Run it with `make bench`.
 //!
 //! The stand-in Marathon is a process of its own. The time of an event is when it arrives at a listener beside Causeway's.
@@ -22,7 +23,7 @@ async fn main() -> Result<()> {
     let dir = tempfile::Builder::new().prefix("cwe").tempdir()?;
     let client = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
     say(
-        "apps x tasks | event to first answer: median / p99 / max | CPU an event | bytes read an event | reloads",
+        "apps x tasks | event to first answer: median / p99 / max | CPU a step | bytes read a step | reloads",
     );
     for (apps, tasks) in SIZES {
         measure(&client, &dir.path().join(format!("{apps}")), apps, tasks).await?;
@@ -61,6 +62,8 @@ async fn measure(client: &reqwest::Client, dir: &Path, apps: usize, tasks: usize
         bytes += bytes_sent(client, &url).await? - bytes_before;
         scale(client, &url, 0).await?;
         until(async || answered(client, "probe.example.com").await.is_none().then_some(())).await?;
+        // A slot is given on when nothing uses it any more; nobody scales ten times a second.
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     latencies.sort();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;

@@ -32,7 +32,7 @@ use worker::Worker;
 /// How often HAProxy is looked at, and at most how often what changed at run time is written to the files.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often servers that somebody leaves are looked at, while there are any.
-const ADVANCE: Duration = Duration::from_millis(100);
+const ADVANCE: Duration = Duration::from_millis(20);
 /// The longest that what failed is left alone, unless it changes: an address in use may become free.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// The least time between two rounds that fail.
@@ -110,6 +110,10 @@ pub struct Reconciler {
     unwritten: bool,
     /// The HAProxy of an earlier Causeway was taken over, and not looked at yet.
     adopted: bool,
+    /// What the last audit found.
+    drift: Vec<String>,
+    /// The text is equal, but of the worker itself nothing is known yet.
+    audit_soon: bool,
 }
 
 impl Reconciler {
@@ -131,6 +135,8 @@ impl Reconciler {
             failures: 0,
             unwritten: false,
             adopted: false,
+            drift: Vec::new(),
+            audit_soon: false,
         }
     }
 
@@ -145,6 +151,9 @@ impl Reconciler {
             (every(LOOK), every(ADVANCE), every(self.config.audit_interval));
         self.adopt().await;
         loop {
+            if std::mem::take(&mut self.audit_soon) {
+                audit.reset_immediately();
+            }
             let next_round = self.next_round();
             let leaving = !self.desired.leaving_backends().is_empty() && self.desired.epoch().is_some();
             tokio::select! {
@@ -171,6 +180,7 @@ impl Reconciler {
         if self.desired.adopt(epoch, loaded) {
             self.loaded = None;
             self.adopted = true;
+            self.audit_soon = true;
         }
     }
 
@@ -213,13 +223,18 @@ impl Reconciler {
 
     /// A HAProxy that is gone is started again with what is current, at once; then it is brought to what is desired.
     async fn look(&mut self) {
-        // Before the apps are known, what was good last is all there is to serve.
-        let to_run = self.loaded.is_some() || self.desired.epoch().is_some() || !self.ready;
-        let due = self.retry.is_none_or(|at| at <= Instant::now());
-        if to_run && due && !self.driver.is_alive().await {
+        let now = Instant::now();
+        let calm = self.retry.is_none_or(|at| at <= now);
+        if calm && !self.driver.is_alive().await {
             self.restart().await;
         }
-        if self.desired.release_quarantine(TRY_AGAIN) {
+        let reload_allowed = self.reload_at().is_none_or(|at| at <= now);
+        if calm
+            && !self.dirty
+            && !self.is_reload_due()
+            && reload_allowed
+            && self.desired.release_quarantine(TRY_AGAIN)
+        {
             self.dirty = true;
         }
         if self.unwritten {
@@ -366,19 +381,25 @@ impl Reconciler {
             Some(now) => {
                 tracing::warn!(haproxy.generation = now.generation, "somebody else reloaded HAProxy");
                 self.desired.forget_live();
+                self.loaded = None;
                 self.dirty = true;
                 return;
             }
             None => return,
         }
-        let differences = match self.worker.differences(&self.desired.expected_states(None), None).await {
-            Ok(mut differences) => {
-                let maps = self.desired.expected_maps();
-                differences.extend(self.worker.map_differences(&maps).await.unwrap_or_default());
-                differences
-            }
-            Err(_) => return,
+        let maps = self.desired.expected_maps();
+        let found = async {
+            let mut differences = self.worker.differences(&self.desired.expected_states(None), None).await?;
+            differences.extend(self.worker.map_differences(&maps).await?);
+            Ok::<_, HaproxyError>(differences)
         };
+        // Whoever does not answer is looked after elsewhere.
+        let Ok(differences) = found.await else { return };
+        if differences == self.drift {
+            // A reload did not mend it (a template of the operator's may add to a map): once is enough.
+            return;
+        }
+        self.drift.clone_from(&differences);
         if !differences.is_empty() {
             let shown = differences.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
             tracing::warn!(
@@ -398,8 +419,9 @@ impl Reconciler {
         self.probe_ports().await;
         for _ in 0..CULPRITS {
             let begun = Instant::now();
-            if matches!(self.driver, Driver::Managed(_)) {
-                self.desired.try_own_ports();
+            if matches!(self.driver, Driver::Managed(_)) && self.desired.try_own_ports() && self.plans_anew()
+            {
+                return Ok(());
             }
             let candidate = self.desired.candidate()?;
             let mut reasons: Vec<Reason> = self.waiting.iter().cloned().collect();
@@ -408,6 +430,7 @@ impl Reconciler {
                     Plan::Noop => {
                         self.proven(candidate).await;
                         self.desired.forget_events();
+                        self.audit_soon = true;
                         return Ok(());
                     }
                     Plan::Reload { reasons: found } => reasons = found,
@@ -431,11 +454,24 @@ impl Reconciler {
                     if !to_blame {
                         return Err(error);
                     }
+                    if self.plans_anew() {
+                        return Ok(());
+                    }
                 }
             }
         }
         let alerts = vec![format!("more than {CULPRITS} services are refused one after the other")];
         Err(HaproxyError::Check(crate::haproxy::CheckFailure { alerts }).into())
+    }
+
+    /// After somebody was put aside: without them there may be nothing left that needs a reload.
+    fn plans_anew(&mut self) -> bool {
+        let anew = self.desired.epoch().is_some() && !self.waiting.contains(&Reason::Drift);
+        if anew {
+            self.waiting.clear();
+            self.dirty = true;
+        }
+        anew
     }
 
     /// Writes a generation, lets HAProxy check it, and makes it the running one.
@@ -487,7 +523,9 @@ impl Reconciler {
         };
         if !same {
             self.desired.forget_live();
-            self.loaded = self.driver.observe().await.map(|(_, files)| files);
+            // Of a worker of ours that is not known any more the files prove nothing: it is reloaded.
+            let external = matches!(self.driver, Driver::External(_));
+            self.loaded = if external { self.driver.observe().await.map(|(_, files)| files) } else { None };
         }
     }
 }

@@ -132,6 +132,16 @@ impl Desired {
             }
         }
         self.refresh(&id);
+        // What they fall back to may belong to this one now.
+        let aside: Vec<ServiceId> = self
+            .quarantine
+            .iter()
+            .filter(|(other, aside)| **other != id && !aside.left_out)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for other in aside {
+            self.refresh(&other);
+        }
     }
 
     /// The text for a HAProxy that reads it anew: without what is only kept until then, with the room that each service
@@ -226,7 +236,10 @@ impl Desired {
             (Some(service), None) => (Some(Arc::clone(service)), None),
             (Some(service), Some(aside)) if !aside.left_out => match self.good.get(id) {
                 Some(good) => {
-                    (Some(Arc::new(self.as_good(service, &good.service))), Some(Arc::clone(&good.shape)))
+                    let service = self.as_good(service, &good.service);
+                    // Its text may bind a port that is somebody else's by now.
+                    let same_port = service.port == good.service.port;
+                    (Some(Arc::new(service)), same_port.then(|| Arc::clone(&good.shape)))
                 }
                 None => (None, None),
             },

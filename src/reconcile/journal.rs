@@ -44,7 +44,7 @@ impl Journal {
                 tracing::warn!("{}: {error}; tasks are placed anew", path.display());
                 Placement::default()
             }),
-            Err(_) => return Placement::default(),
+            Err(_) => Placement::default(),
         };
         let since = std::fs::read_to_string(self.dir.join(SINCE)).unwrap_or_default();
         // The last line may have been cut by a crash; then its commands were not sent either.
@@ -70,7 +70,12 @@ impl Journal {
         let mut json =
             serde_json::to_vec(&line).map_err(std::io::Error::from).map_err(FileError::of(&path))?;
         json.push(b'\n');
-        self.since.iter_mut().try_for_each(|file| file.write_all(&json)).map_err(FileError::of(&path))
+        let written = self.since.iter_mut().try_for_each(|file| {
+            let whole = file.metadata()?.len();
+            // Half a line would swallow the ones after it.
+            file.write_all(&json).or_else(|error| file.set_len(whole).and(Err(error)))
+        });
+        written.map_err(FileError::of(&path))
     }
 
     /// Writes everything, and begins the lines anew.

@@ -171,6 +171,10 @@ impl Live {
         for (index, slot) in wanted.slots.iter().enumerate() {
             match live.slots.get(index) {
                 Some(old) if old == slot => {}
+                // An address is never changed under a server that is in use: requests would reach the old one.
+                Some(old) if *old != Slot::Free && moves(old, slot) => {
+                    reasons.insert(Reason::Servers { backend: live.backend.clone() });
+                }
                 Some(old) => steps.extend(Step::of_slot(&live.backend, index, old, slot)),
                 None if *slot == Slot::Free => {}
                 None => {
@@ -191,9 +195,7 @@ impl Live {
             }
         }
         for (map, key, backend) in old.iter().filter(|entry| self.uses(entry.0) && !new.contains(entry)) {
-            // Another service may have taken it over in the same round.
-            if value(map, key) == Some(backend) && !new.iter().any(|entry| entry.0 == *map && entry.1 == *key)
-            {
+            if value(map, key) == Some(backend) {
                 steps.push(Step::RemoveRoute { map: *map, key: key.clone(), backend: backend.clone() });
             }
         }
@@ -208,7 +210,9 @@ impl Live {
                 live.slots[..running].clone_from_slice(&wanted.slots[..running]);
                 live.entries.clone_from(&wanted.entries);
             }
-            _ => live.entries.clear(),
+            // Under another name it waits for a reload.
+            Some(_) => {}
+            None => live.entries.clear(),
         }
     }
 
@@ -222,4 +226,10 @@ impl Live {
             _ => {}
         }
     }
+}
+
+/// Whether a slot is to serve at another address than it has.
+fn moves(old: &Slot, new: &Slot) -> bool {
+    let endpoint = |slot: &Slot| slot.occupant().map(|occupant| occupant.endpoint);
+    matches!(new, Slot::Serving(_)) && endpoint(old) != endpoint(new)
 }

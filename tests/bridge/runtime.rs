@@ -240,3 +240,58 @@ async fn a_rolling_restart_never_leaves_nobody() {
     }
     assert!(stage.tasks("web.example.com", 3).await.is_disjoint(&before));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_moves_to_another_app_is_there_all_the_time() {
+    let stage =
+        Stage::with_apps(vec![vhost("/a", 1, "a.example.com"), vhost("/b", 1, "b.example.com")]).await;
+    stage.served("b.example.com", "/", "/b").await;
+    let rule =
+        |app: &str| format!("[[rule]]\napp = \"{app}\"\n[[rule.route]]\nhost = \"moving.example.com\"\n");
+    std::fs::write(stage.path("rules.toml"), rule("/a")).unwrap();
+    stage.served("moving.example.com", "/", "/a").await;
+    let worker = stage.info().await.unwrap();
+    for app in ["/b", "/a", "/b"] {
+        std::fs::write(stage.path("rules.toml"), rule(app)).unwrap();
+        until("the host to move", async || {
+            let answer = stage.get("moving.example.com", "/").await.unwrap();
+            assert_eq!(answer.status, 200);
+            (answer.app == app).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(stage.info().await.unwrap(), worker);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_mended_after_a_restart_of_haproxy_too() {
+    let mut stage = Stage::set().await;
+    stage.config.haproxy.audit_interval = Duration::from_millis(300);
+    stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 1).await;
+    let good = stage.config.haproxy.state_dir.join("good.json");
+    until("the start to be proven", async || good.exists().then_some(())).await;
+    let worker = stage.info().await.unwrap().pid;
+    stage.kill_haproxy();
+    until("another worker", async || stage.info().await.filter(|info| info.pid != worker)).await;
+    stage.tasks("web.example.com", 1).await;
+    command(&stage.config.haproxy.socket, "set server h_web_0/slot1 state maint", Duration::from_secs(2))
+        .await
+        .unwrap();
+    stage.tasks("web.example.com", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_stays_refused_costs_no_reload() {
+    let stage = Stage::with_apps(vec![vhost("/web", 1, "web.example.com")]).await;
+    stage.tasks("web.example.com", 1).await;
+    let _held = std::net::TcpListener::bind((stage.host.as_str(), 9_710)).unwrap();
+    let worker = stage.info().await.unwrap();
+    let bad = app("/bad", 1, 0, json!({ "HAPROXY_0_PORT": "9710", "HAPROXY_0_VHOST": "bad.example.com" }));
+    stage.post("/v2/apps", bad).await;
+    stage.put("/v2/apps/web", json!({ "instances": 2 })).await;
+    stage.tasks("web.example.com", 2).await;
+    assert_eq!(stage.get("bad.example.com", "/").await.unwrap().status, 404);
+    assert_eq!(stage.info().await.unwrap(), worker);
+}

@@ -40,7 +40,8 @@ impl Desired {
         for (id, words) in self.culprits(alerts, candidate) {
             put_aside |= self.put_aside(&id, &words);
         }
-        if put_aside || !started {
+        // Without words nobody can be named: it may have been too slow only.
+        if put_aside || !started || alerts.is_empty() {
             return put_aside;
         }
         let differs = |(id, service): &(&ServiceId, &Arc<Service>)| {
@@ -82,7 +83,8 @@ impl Desired {
     }
 
     /// Puts aside who wants a port of its own that cannot be had, before HAProxy finds out.
-    pub fn try_own_ports(&mut self) {
+    /// True where there was one.
+    pub fn try_own_ports(&mut self) -> bool {
         let held: BTreeSet<u16> = self
             .live
             .iter()
@@ -101,9 +103,11 @@ impl Desired {
                 Some((service.id.clone(), format!("port {port} cannot be listened on: {error}")))
             })
             .collect();
+        let mut put_aside = false;
         for (id, words) in refused {
-            self.put_aside(&id, &words);
+            put_aside |= self.put_aside(&id, &words);
         }
+        put_aside
     }
 
     /// Gives a service that was put aside longer ago than `after` another chance, one at a time, so that nobody is put

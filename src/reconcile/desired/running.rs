@@ -95,6 +95,12 @@ impl Desired {
         for id in &self.dirty {
             live.compare(id, self.wanted(id).as_ref(), &mut steps, &mut reasons);
         }
+        // A key that somebody else has now is not taken away: it is set to the new one, here or by the reload that brings it.
+        let has_heir = |step: &Step| match step {
+            Step::RemoveRoute { map, key, .. } => self.rendered.maps.get(*map, key).is_some(),
+            _ => false,
+        };
+        steps.retain(|step| !has_heir(step));
         steps.sort();
         (steps, reasons)
     }
@@ -186,6 +192,11 @@ impl Desired {
         let mut moved = BTreeSet::new();
         for ((id, index), since) in &self.leaving {
             let Some(service) = self.effective.get(id) else { continue };
+            // Nobody moves on before HAProxy was told of the step before.
+            let running = self.live.as_ref().and_then(|live| live.services.get(id)?.slots.get(*index));
+            if running != self.placement.slots(id).get(*index) {
+                continue;
+            }
             let Some(used) = usage.get(&(service.backend.name.clone(), format!("slot{}", index + 1))) else {
                 continue;
             };
