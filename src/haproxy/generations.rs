@@ -143,10 +143,15 @@ impl Generations {
     pub fn update(&self, generation: &Generation, files: &Files) -> Result<(), FileError> {
         for (name, bytes) in &files.0 {
             let path = generation.dir.join(name);
-            let bytes =
-                if name == CONFIG { on_disk(generation, files.config()).into() } else { bytes.clone() };
-            if fs::read(&path).ok().as_ref() != Some(&bytes) {
-                replace_file(&path, &bytes, 0o600)?;
+            let config;
+            let bytes = if name == CONFIG {
+                config = on_disk(generation, files.config());
+                config.as_bytes()
+            } else {
+                bytes
+            };
+            if fs::read(&path).ok().as_deref() != Some(bytes) {
+                replace_file(&path, bytes, 0o600)?;
             }
         }
         Ok(())
@@ -212,8 +217,13 @@ fn prefix(generation: &Generation) -> String {
 }
 
 fn on_disk(generation: &Generation, config: &str) -> String {
-    let dir = format!("{}/", generation.dir.display());
-    format!("{}{}", prefix(generation), config.replace(DIR_MARK, &dir))
+    let mut text = prefix(generation);
+    if config.contains(DIR_MARK) {
+        text.push_str(&config.replace(DIR_MARK, &format!("{}/", generation.dir.display())));
+    } else {
+        text.push_str(config);
+    }
+    text
 }
 
 fn rendered(generation: &Generation, config: &str) -> Option<String> {

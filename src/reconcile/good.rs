@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::durable::{FileError, replace_file};
+use crate::durable::{FileError, replace_file_with};
 use crate::model::{Service, ServiceId};
 use crate::render::Shape;
 
@@ -77,8 +77,7 @@ impl GoodServices {
         }
         let path = state_dir.join(FILE);
         let goods: Vec<&Good> = now.values().collect();
-        let json = serde_json::to_vec(&goods).map_err(std::io::Error::from).map_err(FileError::of(&path))?;
-        replace_file(&path, &json, 0o600)?;
+        replace_file_with(&path, 0o600, |file| Ok(serde_json::to_writer(file, &goods)?))?;
         self.0 = now;
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! Who sits where, on disk before the first command that uses it: a whole file now and then, and a line a change since.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::durable::{FileError, replace_file};
+use crate::durable::{FileError, replace_file_with};
 use crate::model::ServiceId;
 use crate::placement::{Placement, Slot};
 
@@ -19,6 +20,23 @@ const SINCE: &str = "placement.journal";
 pub(super) struct Journal {
     dir: PathBuf,
     since: Option<File>,
+    /// The digest of what the whole file says, where that is known.
+    written: Option<u64>,
+}
+
+/// Text on its way to a digest: tens of megabytes need not be held to see that they are the same.
+#[derive(Default)]
+struct Digest(DefaultHasher);
+
+impl Write for Digest {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,7 +50,7 @@ impl Journal {
     /// The journal in a directory; nothing is read or written yet.
     #[must_use]
     pub(super) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), since: None }
+        Self { dir: dir.to_owned(), since: None, written: None }
     }
 
     /// Reads what an earlier Causeway left. What cannot be read is told and left out: its tasks are placed anew.
@@ -84,12 +102,16 @@ impl Journal {
     /// The file cannot be written.
     pub(super) fn write(&mut self, placement: &Placement) -> Result<(), FileError> {
         let path = self.dir.join(WHOLE);
-        let json =
-            serde_json::to_vec(placement).map_err(std::io::Error::from).map_err(FileError::of(&path))?;
-        if self.since.is_none() && std::fs::read(&path).ok().as_ref() == Some(&json) {
+        let mut digest = Digest::default();
+        serde_json::to_writer(&mut digest, placement)
+            .map_err(std::io::Error::from)
+            .map_err(FileError::of(&path))?;
+        let digest = digest.0.finish();
+        if self.since.is_none() && self.written == Some(digest) {
             return Ok(());
         }
-        replace_file(&path, &json, 0o600)?;
+        replace_file_with(&path, 0o600, |file| Ok(serde_json::to_writer(file, placement)?))?;
+        self.written = Some(digest);
         self.since = None;
         match std::fs::remove_file(self.dir.join(SINCE)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(FileError::of(&path)(error)),

@@ -228,6 +228,7 @@ impl Desired {
         let Some(live) = &self.live else { return Ok(()) };
         let (files, _) = self.files_of(&live.rendered())?;
         generations.update(generation, &files)?;
+        drop(files);
         self.persist_places(generations)?;
         Ok(())
     }
