@@ -4,10 +4,8 @@
 //! by later rounds.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
@@ -19,12 +17,16 @@ use crate::plan::{Plan, Reason, Step, plan};
 use crate::render::{Files, TemplateError};
 use crate::state::Changes;
 
+mod audit;
 pub mod desired;
 pub mod good;
 mod journal;
 mod live;
+mod pending;
 mod report;
 mod worker;
+
+pub use pending::Pending;
 
 use desired::Desired;
 use worker::Worker;
@@ -39,38 +41,6 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 const FAILED_REST: Duration = Duration::from_secs(1);
 /// Culprits that one round takes out before it gives up.
 const CULPRITS: usize = 10;
-
-/// Changes on their way to the reconciler. What comes while it is busy is one next round, never a queue.
-#[derive(Clone, Debug, Default)]
-pub struct Pending(Arc<PendingInner>);
-
-#[derive(Debug, Default)]
-struct PendingInner {
-    changes: Mutex<Option<Changes>>,
-    arrived: Notify,
-}
-
-impl Pending {
-    /// Adds changes; a newer one of the same service replaces the older. Empty changes count: they say that every source
-    /// is ready.
-    pub fn add(&self, changes: Changes) {
-        self.lock().get_or_insert_default().extend(changes);
-        self.0.arrived.notify_one();
-    }
-
-    async fn take(&self) -> Changes {
-        loop {
-            if let Some(changes) = self.lock().take() {
-                return changes;
-            }
-            self.0.arrived.notified().await;
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Changes>> {
-        self.0.changes.lock().expect("nothing panics while it holds this lock")
-    }
-}
 
 /// A round that did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -360,55 +330,6 @@ impl Reconciler {
             Err(error) => {
                 tracing::warn!("{error}; HAProxy is reloaded to make sure");
                 false
-            }
-        }
-    }
-
-    async fn advance(&mut self) {
-        let backends = self.desired.leaving_backends();
-        match self.worker.usage(&backends).await {
-            Ok(usage) => self.dirty |= self.desired.advance(&usage, self.config.drain_timeout),
-            Err(error) => tracing::debug!("{error}; who leaves is looked at again"),
-        }
-    }
-
-    /// Compares what HAProxy reports with what it was brought to; another hand at it, or a restart by others, is told
-    /// and mended.
-    async fn audit(&mut self) {
-        let Some(epoch) = self.desired.epoch() else { return };
-        match self.worker.epoch(&self.driver).await {
-            Some(now) if now.generation == epoch.generation => self.desired.set_epoch(now),
-            Some(now) => {
-                tracing::warn!(haproxy.generation = now.generation, "somebody else reloaded HAProxy");
-                self.desired.forget_live();
-                self.loaded = None;
-                self.dirty = true;
-                return;
-            }
-            None => return,
-        }
-        let maps = self.desired.expected_maps();
-        let found = async {
-            let mut differences = self.worker.differences(&self.desired.expected_states(None), None).await?;
-            differences.extend(self.worker.map_differences(&maps).await?);
-            Ok::<_, HaproxyError>(differences)
-        };
-        // Whoever does not answer is looked after elsewhere.
-        let Ok(differences) = found.await else { return };
-        if differences == self.drift {
-            // A reload did not mend it (a template of the operator's may add to a map): once is enough.
-            return;
-        }
-        self.drift.clone_from(&differences);
-        if !differences.is_empty() {
-            let shown = differences.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-            tracing::warn!(
-                haproxy.drift = differences.len(),
-                "HAProxy reports what Causeway did not ask for (somebody at its socket?): {shown}; it is reloaded"
-            );
-            self.waiting = BTreeSet::from([Reason::Drift]);
-            if let Err(error) = self.reload().await {
-                self.failed(&error);
             }
         }
     }
