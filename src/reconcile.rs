@@ -269,6 +269,7 @@ impl Reconciler {
     async fn bring(&mut self) -> Result<(), RoundError> {
         let begun = Instant::now();
         let head = self.desired.render_head();
+        self.desired.forget_unseen();
         let (steps, mut reasons) = self.desired.work();
         if !steps.is_empty() {
             if let Err(error) = self.desired.note_placement() {

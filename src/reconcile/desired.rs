@@ -301,7 +301,7 @@ impl Desired {
     }
 
     /// Draws the server lines of a service again, and keeps an eye on who leaves.
-    fn redraw(&mut self, id: &ServiceId) {
+    pub(super) fn redraw(&mut self, id: &ServiceId) {
         let Some(service) = self.effective.get(id) else { return };
         let slots = self.placement.slots(id);
         for (index, slot) in slots.iter().enumerate() {

@@ -119,6 +119,7 @@ async fn rule_2_what_runs_is_what_a_fresh_start_from_the_files_would_run() {
         }
     }
     stage.delete("/v2/apps/a").await;
+    stage.answers("a.example.com", "/", 404).await;
     stage.tasks("x.b.example.com", 2).await;
     until("every slot that somebody left to be free", async || {
         let states = states(&stage).await;
@@ -293,5 +294,22 @@ async fn an_app_that_stays_refused_costs_no_reload() {
     stage.put("/v2/apps/web", json!({ "instances": 2 })).await;
     stage.tasks("web.example.com", 2).await;
     assert_eq!(stage.get("bad.example.com", "/").await.unwrap().status, 404);
+    assert_eq!(stage.info().await.unwrap(), worker);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_come_and_go_faster_than_a_round_cost_no_reload() {
+    let stage = Stage::with_apps(vec![vhost("/web", 4, "web.example.com")]).await;
+    stage.tasks("web.example.com", 4).await;
+    let worker = stage.info().await.unwrap();
+    for _ in 0..10 {
+        for instances in [6, 4] {
+            let url = format!("{}/v2/apps/web?force=true", stage.marathon.url());
+            let response =
+                stage.client.put(url).json(&json!({ "instances": instances })).send().await.unwrap();
+            assert!(response.status().is_success());
+        }
+    }
+    stage.tasks("web.example.com", 4).await;
     assert_eq!(stage.info().await.unwrap(), worker);
 }

@@ -81,6 +81,25 @@ impl Desired {
         }
     }
 
+    /// Frees the slots of those who came and went before the worker was told of them: there is nothing to drain.
+    pub fn forget_unseen(&mut self) {
+        let Some(live) = &self.live else { return };
+        let mut unseen = Vec::new();
+        for id in &self.dirty {
+            let running = live.services.get(id).map_or(&[][..], |service| &service.slots);
+            for (index, slot) in self.placement.slots(id).iter().enumerate() {
+                let known = running.get(index).is_some_and(|slot| *slot != Slot::Free);
+                if matches!(slot, Slot::Draining(_) | Slot::Closing(_)) && !known {
+                    unseen.push((id.clone(), index));
+                }
+            }
+        }
+        for (id, index) in unseen {
+            self.placement.set(&id, index, Slot::Free);
+            self.redraw(&id);
+        }
+    }
+
     /// What has to be done: steps for the running worker, in their order, and reasons for a reload.
     #[must_use]
     pub fn work(&self) -> (Vec<Step>, BTreeSet<Reason>) {
