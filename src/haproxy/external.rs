@@ -1,5 +1,6 @@
 //! The HAProxy that the operator runs: one file and three commands, as Bamboo has it.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl External {
                 let noted = self
                     .generations
                     .make_current(generation)
-                    .and_then(|()| self.generations.mark_good(generation));
+                    .and_then(|()| self.generations.mark_good(generation, &BTreeSet::new()));
                 if let Err(error) = noted {
                     tracing::error!("{error}; {} runs all the same", generation.name());
                 }

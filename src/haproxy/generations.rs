@@ -1,6 +1,6 @@
 //! Generations on disk: `gen-N/` with everything HAProxy reads, made current by renaming one symlink.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -119,7 +119,7 @@ impl Generations {
 
     fn write_files(&self, generation: &Generation, files: &Files) -> Result<(), FileError> {
         make_private_dir(&generation.dir)?;
-        let mut dirs = std::collections::BTreeSet::from([generation.dir.clone()]);
+        let mut dirs = BTreeSet::from([generation.dir.clone()]);
         for (name, bytes) in &files.0 {
             let path = generation.dir.join(name);
             if let Some(parent) = path.parent() {
@@ -180,15 +180,18 @@ impl Generations {
         sync_dir(&self.root)
     }
 
-    /// Notes that a worker runs this generation, and removes what nobody needs any more.
+    /// Notes that a worker runs this generation, and removes what nobody needs any more; `in_use` are those that old
+    /// workers still run.
     ///
     /// # Errors
     /// The note cannot be written.
-    pub fn mark_good(&self, generation: &Generation) -> Result<(), FileError> {
+    pub fn mark_good(&self, generation: &Generation, in_use: &BTreeSet<u64>) -> Result<(), FileError> {
         write_synced(&generation.dir.join(GOOD), b"")?;
         let current = self.current().map(|each| each.number);
         let numbers = self.numbers();
-        let spared = |number: &u64| Some(*number) == current || *number == generation.number;
+        let spared = |number: &u64| {
+            Some(*number) == current || *number == generation.number || in_use.contains(number)
+        };
         for number in numbers.iter().rev().skip(KEPT).filter(|number| !spared(number)) {
             let _best_effort = fs::remove_dir_all(self.generation(*number).dir);
         }
@@ -268,16 +271,16 @@ mod tests {
     }
 
     #[test]
-    fn the_current_one_and_the_last_five_are_kept() {
+    fn the_current_one_those_in_use_and_the_last_five_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let generations = Generations::open(dir.path()).unwrap();
         let oldest = generations.write(&files("a")).unwrap();
         generations.make_current(&oldest).unwrap();
         for _ in 0..9 {
             let next = generations.write(&files("a")).unwrap();
-            generations.mark_good(&next).unwrap();
+            generations.mark_good(&next, &BTreeSet::from([3])).unwrap();
         }
-        assert_eq!(generations.numbers(), [1, 6, 7, 8, 9, 10]);
+        assert_eq!(generations.numbers(), [1, 3, 6, 7, 8, 9, 10]);
         assert_eq!(generations.current(), Some(oldest));
         assert_eq!(generations.last_good().map(|each| each.number), Some(10));
     }

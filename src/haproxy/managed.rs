@@ -1,6 +1,7 @@
 //! The HAProxy that Causeway runs: master-worker, in a session of its own so that it outlives us, reloaded through the
 //! master's socket, adopted again on the next start.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,16 @@ impl Managed {
         Processes::parse(&command(&self.config.master_socket, "show proc", COMMAND).await.ok()?)
     }
 
+    /// The generations that old workers still run, while they finish what they have (management guide, 9.4: `@!<pid>`).
+    async fn run_by_old_workers(&self) -> BTreeSet<u64> {
+        let mut generations = BTreeSet::new();
+        for pid in self.processes().await.unwrap_or_default().old_workers {
+            let answer = command(&self.config.master_socket, &format!("@!{pid} show info"), COMMAND).await;
+            generations.extend(answer.ok().and_then(|answer| Info::parse(&answer)?.generation));
+        }
+        generations
+    }
+
     /// What runs. While the master of 2.6 executes itself anew, right after a start and in a reload, it refuses
     /// connections although its worker serves: only where neither answers is nobody there. To start a second HAProxy
     /// beside a running one would be worse than to wait, since both could bind the same ports.
@@ -201,7 +212,7 @@ impl Managed {
         match result {
             Ok(()) => {
                 // It runs: nothing that goes wrong from here on makes that untrue.
-                if let Err(error) = self.generations.mark_good(generation) {
+                if let Err(error) = self.generations.mark_good(generation, &self.run_by_old_workers().await) {
                     tracing::error!("{error}; {} runs all the same", generation.name());
                 }
                 let took = begun.elapsed();
