@@ -48,16 +48,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         None => ServicePorts::probe(&config.haproxy, https),
     };
     let head = inputs::head(&config, jail.as_ref(), &ports);
-    let desired = Desired::new(templates, head, ports.clone(), extra, &config.haproxy.state_dir);
+    let desired = Desired::new(templates, head, ports.clone(), extra, &config.haproxy);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone())?;
     let state =
         State::new(&config.labels, &config.safety, ports.reserved(&config.haproxy, https), served_before);
-    let reconciler = Reconciler::new(driver, desired, loaded, &config);
+    let pending = Pending::default();
+    let reconciler = Reconciler::new(driver, desired, loaded, pending.clone(), &config);
 
     let (events_tx, events) = mpsc::channel(EVENTS);
     let refresh = Refresh::default();
-    let pending = Pending::default();
     let mut parts = JoinSet::new();
     let source = marathon.follow(events_tx.clone(), refresh.clone());
     parts.spawn(async { (source.await, "the Marathon source").1 });
@@ -68,9 +68,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         }
         "the rules source"
     });
-    let fold = fold(state, events, pending.clone(), refresh, config.safety.hold_time);
+    let fold = fold(state, events, pending, refresh, config.safety.hold_time);
     parts.spawn(async { (fold.await, "the state").1 });
-    let mut reconciling = tokio::spawn(reconciler.run(pending, stop.clone()));
+    let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
 
     let died = tokio::select! {
         biased;

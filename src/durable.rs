@@ -33,16 +33,19 @@ pub fn make_private_dir(dir: &Path) -> Result<(), FileError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(FileError::of(dir))
 }
 
-/// Writes a new file, fsynced, 0600.
+/// Writes a new file, fsynced, 0600, without holding it in memory.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+pub fn write_synced(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), FileError> {
     let write = || {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut buffered = std::io::BufWriter::new(file);
+        write(&mut buffered)?;
+        buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
     };
     write().map_err(FileError::of(path))
 }

@@ -2,7 +2,11 @@
 //! connections; a slot is given to another task only when nothing uses it any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Endpoint, Server, Service, ServiceId, TaskId};
@@ -35,7 +39,58 @@ pub struct Occupant {
     pub task: TaskId,
     /// Where it is reached.
     pub endpoint: Endpoint,
+    /// What a person set on its server, for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<Box<ByHand>>,
 }
+
+impl Occupant {
+    /// A task at its address, with nothing set by hand.
+    #[must_use]
+    pub fn new(task: TaskId, endpoint: Endpoint) -> Self {
+        Self { task, endpoint, by_hand: None }
+    }
+}
+
+/// What a person set on a server: kept until its time is over, also over reloads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// Whether it takes requests.
+    pub admin: Admin,
+    /// Its weight, 0 to 256; 1 where nobody set one (configuration manual, 5.2, `weight`).
+    pub weight: u32,
+    /// When it was first seen.
+    pub since: SystemTime,
+    /// Until when it is kept.
+    pub until: SystemTime,
+}
+
+/// Whether a server takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admin {
+    /// It does.
+    Ready,
+    /// Only those that stick to it.
+    Drain,
+    /// None.
+    Maint,
+}
+
+impl Admin {
+    /// The word of `set server … state` (management guide, 9.3).
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+        }
+    }
+}
+
+/// The slots of one service; shared by what is desired, what runs and what is written down.
+pub type Slots = Arc<Vec<Slot>>;
 
 impl Slot {
     /// Who sits in it, whatever it still gets.
@@ -46,67 +101,138 @@ impl Slot {
             Self::Serving(occupant) | Self::Draining(occupant) | Self::Closing(occupant) => Some(occupant),
         }
     }
+
+    /// Where HAProxy has it point to.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        self.occupant().map_or(FREE_ENDPOINT, |occupant| occupant.endpoint)
+    }
+
+    /// Whether HAProxy is to let it take requests.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        match self {
+            Self::Serving(Occupant { by_hand: Some(by_hand), .. }) => by_hand.admin,
+            Self::Serving(_) => Admin::Ready,
+            Self::Draining(_) => Admin::Drain,
+            Self::Closing(_) | Self::Free => Admin::Maint,
+        }
+    }
+
+    /// Its weight.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        match self {
+            Self::Serving(Occupant { by_hand: Some(by_hand), .. }) => by_hand.weight,
+            _ => WEIGHT,
+        }
+    }
+
+    /// What a worker has that has just read the files: nobody drains there, `disabled` is maintenance.
+    #[must_use]
+    pub fn as_read(&self) -> Self {
+        match self {
+            Self::Draining(occupant) => Self::Closing(occupant.clone()),
+            Self::Serving(occupant) => {
+                let mut occupant = occupant.clone();
+                if let Some(by_hand) =
+                    occupant.by_hand.as_deref_mut().filter(|hand| hand.admin != Admin::Ready)
+                {
+                    by_hand.admin = Admin::Maint;
+                }
+                Self::Serving(occupant)
+            }
+            other => other.clone(),
+        }
+    }
 }
 
-/// The slots of every service; kept on disk so that a new Causeway goes on with them.
+/// Where a slot that nobody sits in points to: a port that nobody listens on.
+pub const FREE_ENDPOINT: Endpoint = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+/// The weight of a server where nothing says otherwise.
+pub const WEIGHT: u32 = 1;
+
+/// The slots of every service; kept on disk so that a new Causeway goes on with them. A clone shares everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
-    services: BTreeMap<ServiceId, Vec<Slot>>,
+    services: RedBlackTreeMapSync<ServiceId, Slots>,
 }
 
 impl Placement {
-    /// Places the servers of a service, changing as little as possible. More servers than free slots make new slots.
-    pub fn place(&mut self, service: &Service) {
-        place(self.services.entry(service.id.clone()).or_default(), &service.servers);
-    }
-
-    /// Gives a service the room that so many instances should have, where HAProxy reads its text anew: then every slot but those that serve
-    /// is unused.
-    pub fn make_room(&mut self, id: &ServiceId, instances: usize) {
-        let Some(slots) = self.services.get_mut(id) else { return };
-        for slot in slots.iter_mut().filter(|slot| !matches!(slot, Slot::Serving(_))) {
-            *slot = Slot::Free;
+    /// Places the servers of a service, changing as little as possible, with at least `least` slots. More servers than
+    /// free slots make new slots.
+    pub fn place(&mut self, service: &Service, least: usize) -> Slots {
+        let mut slots = self.slots(&service.id);
+        let mut placed = Vec::clone(&slots);
+        place(&mut placed, &service.servers);
+        if placed.len() < least {
+            placed.resize(least, Slot::Free);
         }
-        let serving = slots.iter().filter(|slot| matches!(slot, Slot::Serving(_))).count();
-        let last = slots.iter().rposition(|slot| matches!(slot, Slot::Serving(_))).map_or(0, |last| last + 1);
-        slots.resize(room(instances.max(serving)).max(last), Slot::Free);
+        if placed != *slots {
+            slots = Arc::new(placed);
+            self.restore(service.id.clone(), Arc::clone(&slots));
+        }
+        slots
     }
 
     /// Keeps only some services.
     pub fn retain(&mut self, keep: impl Fn(&ServiceId) -> bool) {
-        self.services.retain(|id, _| keep(id));
+        let gone: Vec<ServiceId> = self.services.keys().filter(|id| !keep(id)).cloned().collect();
+        for id in gone {
+            self.services.remove_mut(&id);
+        }
     }
 
     /// Forgets a service that is gone.
     pub fn remove(&mut self, id: &ServiceId) {
-        self.services.remove(id);
+        self.services.remove_mut(id);
     }
 
     /// The slots of a service, the first being `slot1`.
     #[must_use]
-    pub fn slots(&self, id: &ServiceId) -> &[Slot] {
-        self.services.get(id).map_or(&[], Vec::as_slice)
+    pub fn slots(&self, id: &ServiceId) -> Slots {
+        self.services.get(id).cloned().unwrap_or_default()
     }
 
     /// Changes what a slot is.
     pub fn set(&mut self, id: &ServiceId, index: usize, slot: Slot) {
-        if let Some(place) = self.services.get_mut(id).and_then(|slots| slots.get_mut(index)) {
+        let mut slots = self.slots(id);
+        if let Some(place) = Arc::make_mut(&mut slots).get_mut(index) {
             *place = slot;
+            self.restore(id.clone(), slots);
         }
     }
 
-    /// Replaces the slots of a service, as they were written down before.
-    pub fn restore(&mut self, id: ServiceId, slots: Vec<Slot>) {
-        self.services.insert(id, slots);
+    /// Replaces the slots of a service.
+    pub fn restore(&mut self, id: ServiceId, slots: Slots) {
+        self.services.insert_mut(id, slots);
     }
 
     /// Every task that gets requests.
     pub fn serving(&self) -> impl Iterator<Item = &TaskId> {
-        self.services.values().flatten().filter_map(|slot| match slot {
+        self.services.values().flat_map(|slots| slots.iter()).filter_map(|slot| match slot {
             Slot::Serving(occupant) => Some(&occupant.task),
             _ => None,
         })
     }
+}
+
+/// The slots with the room that so many instances should have, for a HAProxy that reads its text anew: there who closes
+/// has nothing left.
+#[must_use]
+pub fn with_room(slots: &Slots, instances: usize) -> Slots {
+    let stays = |slot: &Slot| matches!(slot, Slot::Serving(_) | Slot::Draining(_));
+    let staying = slots.iter().filter(|slot| stays(slot)).count();
+    let last = slots.iter().rposition(stays).map_or(0, |last| last + 1);
+    let length = room(instances.max(staying)).max(last);
+    if length == slots.len() && !slots.iter().any(|slot| matches!(slot, Slot::Closing(_))) {
+        return Arc::clone(slots);
+    }
+    let mut roomy: Vec<Slot> =
+        slots.iter().map(|slot| if stays(slot) { slot.clone() } else { Slot::Free }).collect();
+    roomy.resize(length, Slot::Free);
+    Arc::new(roomy)
 }
 
 /// Room for twice the instances up to twenty slots, then for half as many again.
@@ -137,37 +263,35 @@ fn place(slots: &mut Vec<Slot>, servers: &[Server]) {
         if next == slots.len() {
             slots.push(Slot::Free);
         }
-        slots[next] = Slot::Serving(Occupant { task: server.task.clone(), endpoint: server.endpoint });
+        slots[next] = Slot::Serving(Occupant::new(server.task.clone(), server.endpoint));
     }
 }
 
-/// The form on disk.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+/// One service in the form on disk.
+#[derive(Deserialize)]
 struct Record {
-    services: Vec<ServiceRecord>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ServiceRecord {
     #[serde(flatten)]
     id: ServiceId,
     slots: Vec<Slot>,
 }
 
+#[derive(Serialize)]
+struct RecordRef<'a> {
+    #[serde(flatten)]
+    id: &'a ServiceId,
+    slots: &'a [Slot],
+}
+
 impl Serialize for Placement {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let record =
-            |(id, slots): (&ServiceId, &Vec<Slot>)| ServiceRecord { id: id.clone(), slots: slots.clone() };
-        Record { services: self.services.iter().map(record).collect() }.serialize(serializer)
+        serializer.collect_seq(self.services.iter().map(|(id, slots)| RecordRef { id, slots }))
     }
 }
 
 impl<'de> Deserialize<'de> for Placement {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let record = Record::deserialize(deserializer)?;
-        Ok(Self {
-            services: record.services.into_iter().map(|service| (service.id, service.slots)).collect(),
-        })
+        let records = Vec::<Record>::deserialize(deserializer)?;
+        let services = records.into_iter().map(|record| (record.id, Arc::new(record.slots))).collect();
+        Ok(Self { services })
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
@@ -25,11 +26,13 @@ mod live;
 mod pending;
 mod report;
 mod worker;
+mod writer;
 
 pub use pending::Pending;
 
 use desired::Desired;
 use worker::Worker;
+use writer::Writer;
 
 /// How often HAProxy is looked at, and at most how often what changed at run time is written to the files.
 const LOOK: Duration = Duration::from_secs(1);
@@ -61,7 +64,10 @@ pub enum RoundError {
 pub struct Reconciler {
     driver: Driver,
     worker: Worker,
+    writer: Writer,
     desired: Desired,
+    /// Changes that have not come here yet.
+    pending: Pending,
     /// The files of what runs, where it is not known better.
     loaded: Option<Files>,
     config: HaproxyConfig,
@@ -80,6 +86,8 @@ pub struct Reconciler {
     unwritten: bool,
     /// The HAProxy of an earlier Causeway was taken over, and not looked at yet.
     adopted: bool,
+    /// An audit that is under way beside the rounds.
+    auditing: Option<JoinHandle<audit::Found>>,
     /// What the last audit found.
     drift: Vec<String>,
     /// The text is equal, but of the worker itself nothing is known yet.
@@ -89,11 +97,19 @@ pub struct Reconciler {
 impl Reconciler {
     /// A reconciler for what `driver` runs; `loaded` is what it was found to run.
     #[must_use]
-    pub fn new(driver: Driver, desired: Desired, loaded: Option<Files>, config: &Config) -> Self {
+    pub fn new(
+        driver: Driver,
+        desired: Desired,
+        loaded: Option<Files>,
+        pending: Pending,
+        config: &Config,
+    ) -> Self {
         Self {
+            writer: Writer::new(driver.generations(), desired.good_blocks()),
             driver,
             worker: Worker::new(&config.haproxy),
             desired,
+            pending,
             loaded,
             config: config.haproxy.clone(),
             https: !config.tls.certificates.is_empty(),
@@ -105,13 +121,14 @@ impl Reconciler {
             failures: 0,
             unwritten: false,
             adopted: false,
+            auditing: None,
             drift: Vec::new(),
             audit_soon: false,
         }
     }
 
     /// Works until it is told to stop, and hands back the driver.
-    pub async fn run(mut self, pending: Pending, stop: tokio_util::sync::CancellationToken) -> Driver {
+    pub async fn run(mut self, stop: tokio_util::sync::CancellationToken) -> Driver {
         let every = |period: Duration| {
             let mut ticks = interval(period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -126,15 +143,18 @@ impl Reconciler {
             }
             let next_round = self.next_round();
             let leaving = !self.desired.leaving_backends().is_empty() && self.desired.epoch().is_some();
+            let (writing, auditing) = (self.writer.is_busy(), self.auditing.is_some());
             tokio::select! {
                 () = stop.cancelled() => {
-                    self.write_files();
+                    self.write_all().await;
                     return self.driver;
                 }
-                changes = pending.take() => self.take(changes),
+                changes = self.pending.take() => self.take(changes),
                 () = tokio::time::sleep_until(next_round.unwrap_or_else(Instant::now)), if next_round.is_some() => {
                     self.round().await;
                 }
+                written = self.writer.done(), if writing => self.written(written),
+                found = audit::done(&mut self.auditing), if auditing => self.audited(found).await,
                 _ = advance.tick(), if leaving => self.advance().await,
                 _ = audit.tick() => self.audit().await,
                 _ = look.tick() => self.look().await,
@@ -148,6 +168,9 @@ impl Reconciler {
             return;
         };
         if self.desired.adopt(epoch, loaded) {
+            if let Some(text) = self.desired.running() {
+                self.writer.says(epoch.generation, text);
+            }
             self.loaded = None;
             self.adopted = true;
             self.audit_soon = true;
@@ -207,13 +230,12 @@ impl Reconciler {
         {
             self.dirty = true;
         }
-        if self.unwritten {
-            self.write_files();
-        }
+        self.forget_by_hand();
+        self.write(false);
     }
 
     async fn restart(&mut self) {
-        self.write_files();
+        self.write_all().await;
         self.desired.forget_live();
         self.loaded = None;
         self.reloaded = None;
@@ -232,14 +254,40 @@ impl Reconciler {
         }
     }
 
-    /// The files follow what was done at run time, at most once a second, so that a fresh start reads what runs.
-    fn write_files(&mut self) {
-        let Some(epoch) = self.desired.epoch().filter(|_| self.unwritten) else { return };
+    /// The files follow what was done at run time, at most once a second and beside the rounds, so that a fresh start
+    /// reads what runs.
+    fn write(&mut self, whole: bool) {
+        if !self.unwritten || self.writer.is_busy() {
+            return;
+        }
         let generations = self.driver.generations();
-        let generation = generations.generation(epoch.generation);
-        match tokio::task::block_in_place(|| self.desired.persist(&generation, generations)) {
-            Ok(()) => self.unwritten = false,
-            Err(error) => tracing::error!("the files do not follow what runs: {error}"),
+        let generation = match self.desired.epoch() {
+            Some(epoch) => Some(generations.generation(epoch.generation)),
+            None => generations.current(),
+        };
+        if let Some(generation) = generation {
+            self.unwritten = false;
+            self.writer.begin(self.desired.snapshot(generation, whole));
+        }
+    }
+
+    fn written(&mut self, result: Result<(), FileError>) {
+        if let Err(error) = result {
+            tracing::error!("the files do not follow what runs: {error}; they are written again in a second");
+            self.unwritten = true;
+        }
+    }
+
+    /// Everything is on disk, as far as it can be written.
+    async fn write_all(&mut self) {
+        if self.writer.is_busy() {
+            let result = self.writer.done().await;
+            self.written(result);
+        }
+        self.write(true);
+        if self.writer.is_busy() {
+            let result = self.writer.done().await;
+            self.written(result);
         }
     }
 
@@ -317,14 +365,15 @@ impl Reconciler {
         if backends.is_empty() {
             return true;
         }
-        let mut expected = self.desired.expected_states(Some(&changing));
+        let mut expected = self.desired.expected_states(&changing);
         expected.retain(|(backend, _), _| backends.contains(backend));
-        match self.worker.differences(&expected, Some(&backends)).await {
+        match self.worker.differences(&expected, &backends).await {
             Ok(differences) if differences.is_empty() => true,
             Ok(differences) => {
+                let words: Vec<String> = differences.iter().map(ToString::to_string).collect();
                 tracing::warn!(
                     "after a change HAProxy reports: {}; it is reloaded to make sure",
-                    differences.join(", ")
+                    words.join(", ")
                 );
                 false
             }
@@ -348,7 +397,11 @@ impl Reconciler {
             let candidate = self.desired.candidate()?;
             let mut reasons: Vec<Reason> = self.waiting.iter().cloned().collect();
             if self.desired.epoch().is_none() {
-                match plan(&candidate.files, self.loaded.as_ref()) {
+                let files = match &self.loaded {
+                    Some(_) => self.desired.whole_files(&candidate).map_err(of_template)?,
+                    None => Files::default(),
+                };
+                match plan(&files, self.loaded.as_ref()) {
                     Plan::Noop => {
                         self.proven(candidate).await;
                         self.desired.forget_events();
@@ -396,17 +449,34 @@ impl Reconciler {
         anew
     }
 
-    /// Writes a generation, lets HAProxy check it, and makes it the running one.
+    /// Writes a generation, lets HAProxy check it, and makes it the running one. The old worker serves until then: who
+    /// leaves meanwhile is drained there at once, and in the new one by the next round.
     async fn load(&mut self, candidate: &desired::Candidate) -> Result<(Applied, u64), RoundError> {
-        let generation = tokio::task::block_in_place(|| self.driver.generations().write(&candidate.files))?;
-        let applied = match self.driver.check(&generation).await {
-            Ok(()) => {
-                let applied = self.driver.apply(&generation).await;
-                self.reloaded = Some(Instant::now());
-                applied
-            }
-            Err(error) => Err(error),
+        let files = self.desired.files(&candidate.text);
+        let generation = tokio::task::block_in_place(|| self.driver.generations().write(&files))?;
+        let driver = &mut self.driver;
+        let loading = async {
+            driver.check(&generation).await?;
+            driver.apply(&generation).await
         };
+        let (desired, worker, pending) = (&self.desired, &self.worker, &self.pending);
+        let removing = async {
+            loop {
+                let steps = pending.peek(|changes| desired.removals(changes)).await;
+                if let Some(epoch) = desired.epoch()
+                    && let Err(error) = worker.carry_out(epoch, &steps).await
+                {
+                    tracing::debug!("{error}; the new worker is told");
+                }
+            }
+        };
+        let applied = tokio::select! {
+            applied = loading => applied,
+            never = removing => never,
+        };
+        if !matches!(applied, Err(HaproxyError::Check(_))) {
+            self.reloaded = Some(Instant::now());
+        }
         if applied.is_err() {
             self.driver.generations().discard(&generation);
         }
@@ -424,17 +494,20 @@ impl Reconciler {
 
     async fn proven(&mut self, candidate: desired::Candidate) {
         let epoch = self.worker.epoch(&self.driver).await;
-        self.loaded = epoch.is_none().then(|| candidate.files.clone());
+        self.loaded = match epoch {
+            Some(_) => None,
+            None => self.desired.whole_files(&candidate).ok(),
+        };
+        if let Some(generation) = self.driver.generations().current() {
+            self.writer.says(generation.number, &candidate.text);
+        }
         self.desired.prove(candidate, epoch);
         self.waiting.clear();
-        let generations = self.driver.generations();
-        if let Err(error) = tokio::task::block_in_place(|| self.desired.persist_places(generations)) {
-            // It runs all the same; the next write of the files tries again.
-            tracing::error!("{error}; it is written again in a second");
-            self.unwritten = true;
-        } else {
-            self.unwritten = false;
-        }
+        // Who drains does not drain there yet.
+        self.dirty |= !self.desired.dirty().is_empty();
+        self.audit_soon = epoch.is_some();
+        self.unwritten = true;
+        self.write(true);
     }
 
     /// A reload failed: what runs now is what can be seen.
@@ -460,4 +533,8 @@ impl Applied {
             Self::Reloaded { took } => ("reload", took),
         }
     }
+}
+
+fn of_template(cause: std::io::Error) -> RoundError {
+    RoundError::File(FileError { path: "the files of the next generation".to_owned(), cause })
 }

@@ -78,7 +78,8 @@ fn print(text: &str) -> Result<()> {
 
 async fn render(args: &RenderArgs) -> Result<()> {
     let (mut desired, problems) = desired(&args.apps, None).await?;
-    let files = desired.candidate()?.files;
+    let candidate = desired.candidate()?;
+    let files = desired.whole_files(&candidate)?;
     print(files.config())?;
     if args.maps {
         for name in files.0.keys().filter(|name| name.starts_with("maps/")) {
@@ -93,7 +94,8 @@ async fn show_plan(args: &AppsArgs) -> Result<()> {
     let config = load(&args.config)?;
     let observed = observe(&config).await?;
     let (mut desired, problems) = desired(args, observed.as_ref()).await?;
-    let target = desired.candidate()?.files;
+    let candidate = desired.candidate()?;
+    let target = desired.whole_files(&candidate)?;
     let known = observed.as_ref().map(|(_, files)| files);
     let (steps, reasons) = match plan(&target, known) {
         Plan::Noop => Default::default(),
@@ -156,7 +158,7 @@ async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(
     let mut state = State::new(&config.labels, &config.safety, reserved, Default::default());
     let templates = Templates::load(&config.template)?;
     let extra = inputs::extra_files(&config)?;
-    let mut desired = Desired::new(templates, head, ports, extra, &config.haproxy.state_dir);
+    let mut desired = Desired::new(templates, head, ports, extra, &config.haproxy);
     if let Some((epoch, files)) = observed {
         desired.adopt(*epoch, files);
     }

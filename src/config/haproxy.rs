@@ -81,6 +81,14 @@ pub struct HaproxyConfig {
     /// How often what HAProxy reports is compared with what it was brought to.
     #[serde(with = "humantime_serde")]
     pub audit_interval: Duration,
+    /// How long what somebody sets on a server at HAProxy's socket (state, weight) is kept, also over reloads; 0: not at all.
+    #[serde(with = "humantime_serde")]
+    pub by_hand_timeout: Duration,
+    /// Backends that wait for new apps, so that those need no reload: so many for HTTP and roundrobin, a quarter each for
+    /// TCP and for leastconn. 0: none.
+    pub spare_backends: usize,
+    /// Slots of a spare backend; where an app has more tasks, servers are added.
+    pub spare_slots: usize,
     /// How long the check of a configuration may take.
     #[serde(with = "humantime_serde")]
     pub check_timeout: Duration,
@@ -133,6 +141,9 @@ impl Default for HaproxyConfig {
             reload_interval: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
             audit_interval: Duration::from_secs(15),
+            by_hand_timeout: Duration::from_secs(30 * 60),
+            spare_backends: 128,
+            spare_slots: 8,
             check_timeout: Duration::from_secs(60),
             reload_timeout: Duration::from_secs(60),
             config_path: None,

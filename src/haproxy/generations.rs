@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::durable::{FileError, make_private_dir, replace_file, sync_dir, write_synced};
-use crate::render::files::CONFIG;
+use crate::durable::{FileError, make_private_dir, replace_file_with, sync_dir, write_synced};
+use crate::render::files::{CONFIG, Contents};
 use crate::render::{DIR_MARK, Files};
 
 /// Lines that the writer puts before the rendered text: `show info` then says which generation is loaded.
@@ -103,13 +103,13 @@ impl Generations {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, files: &Files) -> Result<Generation, FileError> {
+    pub fn write(&self, contents: &impl Contents) -> Result<Generation, FileError> {
         // A number is never used twice: a late worker of a discarded generation would prove another.
         let on_disk = self.numbers().last().copied().unwrap_or(0);
         let number = 1 + self.last.fetch_max(on_disk, Ordering::Relaxed).max(on_disk);
         self.last.store(number, Ordering::Relaxed);
         let generation = self.generation(number);
-        let written = self.write_files(&generation, files);
+        let written = self.write_files(&generation, contents);
         if written.is_err() {
             // On a full disk half a generation would take the room that the next one needs.
             self.discard(&generation);
@@ -117,18 +117,16 @@ impl Generations {
         written.map(|()| generation)
     }
 
-    fn write_files(&self, generation: &Generation, files: &Files) -> Result<(), FileError> {
+    fn write_files(&self, generation: &Generation, contents: &impl Contents) -> Result<(), FileError> {
         make_private_dir(&generation.dir)?;
         let mut dirs = BTreeSet::from([generation.dir.clone()]);
-        for (name, bytes) in &files.0 {
+        for name in contents.names() {
             let path = generation.dir.join(name);
             if let Some(parent) = path.parent() {
                 make_private_dir(parent)?;
                 dirs.insert(parent.to_owned());
             }
-            let bytes =
-                if name == CONFIG { on_disk(generation, files.config()).into() } else { bytes.clone() };
-            write_synced(&path, &bytes)?;
+            write_synced(&path, |out| write_file(generation, contents, name, out))?;
         }
         for dir in &dirs {
             sync_dir(dir)?;
@@ -136,25 +134,18 @@ impl Generations {
         sync_dir(&self.root)
     }
 
-    /// Replaces the files of a generation that differ, each whole.
+    /// Replaces one file of a generation, whole.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn update(&self, generation: &Generation, files: &Files) -> Result<(), FileError> {
-        for (name, bytes) in &files.0 {
-            let path = generation.dir.join(name);
-            let config;
-            let bytes = if name == CONFIG {
-                config = on_disk(generation, files.config());
-                config.as_bytes()
-            } else {
-                bytes
-            };
-            if fs::read(&path).ok().as_deref() != Some(bytes) {
-                replace_file(&path, bytes, 0o600)?;
-            }
-        }
-        Ok(())
+    /// It cannot be written.
+    pub fn update(
+        &self,
+        generation: &Generation,
+        contents: &impl Contents,
+        name: &str,
+    ) -> Result<(), FileError> {
+        let path = generation.dir.join(name);
+        replace_file_with(&path, 0o600, |out| write_file(generation, contents, name, out))
     }
 
     /// Reads a generation back, as it was rendered; `None` where it is not whole.
@@ -186,7 +177,7 @@ impl Generations {
     /// # Errors
     /// The note cannot be written.
     pub fn mark_good(&self, generation: &Generation, in_use: &BTreeSet<u64>) -> Result<(), FileError> {
-        write_synced(&generation.dir.join(GOOD), b"")?;
+        write_synced(&generation.dir.join(GOOD), |_| Ok(()))?;
         let current = self.current().map(|each| each.number);
         let numbers = self.numbers();
         let spared = |number: &u64| {
@@ -219,14 +210,16 @@ fn prefix(generation: &Generation) -> String {
     format!("global\n    description {}\n\n", generation.name())
 }
 
-fn on_disk(generation: &Generation, config: &str) -> String {
-    let mut text = prefix(generation);
-    if config.contains(DIR_MARK) {
-        text.push_str(&config.replace(DIR_MARK, &format!("{}/", generation.dir.display())));
-    } else {
-        text.push_str(config);
+fn write_file(
+    generation: &Generation,
+    contents: &impl Contents,
+    name: &str,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if name == CONFIG {
+        out.write_all(prefix(generation).as_bytes())?;
     }
-    text
+    contents.write(name, &format!("{}/", generation.dir.display()), out)
 }
 
 fn rendered(generation: &Generation, config: &str) -> Option<String> {

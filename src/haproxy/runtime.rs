@@ -33,6 +33,38 @@ pub async fn command(socket: &Path, line: &str, deadline: Duration) -> Result<St
     }
 }
 
+/// Sends one command and reads the answer line by line: it may be many megabytes.
+///
+/// # Errors
+/// [`HaproxyError::Socket`] where nobody answers within `deadline`.
+pub async fn each_line(
+    socket: &Path,
+    line: &str,
+    deadline: Duration,
+    mut read: impl FnMut(&str),
+) -> Result<(), HaproxyError> {
+    use tokio::io::AsyncBufReadExt;
+    let exchange = async {
+        let mut stream = UnixStream::connect(socket).await?;
+        stream.write_all(line.as_bytes()).await?;
+        stream.write_all(b"\n").await?;
+        stream.shutdown().await?;
+        let mut reader = tokio::io::BufReader::with_capacity(64 * 1024, stream);
+        let mut text = Vec::new();
+        while reader.read_until(b'\n', &mut text).await? > 0 {
+            read(String::from_utf8_lossy(&text).trim_end_matches('\n'));
+            text.clear();
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    let failed = |what: String| HaproxyError::Socket { socket: socket.display().to_string(), what };
+    match tokio::time::timeout(deadline, exchange).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("no whole answer to `{line}` within {deadline:?}"))),
+    }
+}
+
 /// What a worker says of itself (`show info`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Info {
@@ -223,7 +255,9 @@ fn blocks(answer: &str) -> impl Iterator<Item = String> {
     })
 }
 
-fn batches(commands: &[String]) -> Vec<&[String]> {
+/// Commands in as many at once as HAProxy takes in a line.
+#[must_use]
+pub fn batches(commands: &[String]) -> Vec<&[String]> {
     let mut batches = Vec::new();
     let (mut first, mut length) = (0, 0);
     for (index, command) in commands.iter().enumerate() {

@@ -3,21 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::placement::{Admin, Slot};
+
 /// `srv_admin_state`: maintenance, whoever asked for it (management guide, `show servers state`).
 const ADMIN_MAINT: u32 = 0x01 | 0x02 | 0x20;
 /// `srv_admin_state`: drain, whoever asked for it.
 const ADMIN_DRAIN: u32 = 0x08 | 0x10;
-
-/// Whether a server takes requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admin {
-    /// It does.
-    Ready,
-    /// Only those that stick to it.
-    Drain,
-    /// None.
-    Maint,
-}
 
 /// A server as a worker has it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,43 +17,97 @@ pub struct ServerState {
     pub endpoint: Option<SocketAddr>,
     /// Whether it takes requests.
     pub admin: Admin,
+    /// Its share of them.
+    pub weight: u32,
+}
+
+impl ServerState {
+    /// What a worker should report of a slot.
+    #[must_use]
+    pub fn of(slot: &Slot) -> Self {
+        Self { endpoint: Some(slot.endpoint()), admin: slot.admin(), weight: slot.weight() }
+    }
+}
+
+/// Reads `show servers state` line by line.
+#[derive(Debug, Default)]
+pub struct StateReader {
+    columns: Option<Columns>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Columns {
+    backend: usize,
+    server: usize,
+    address: usize,
+    port: usize,
+    admin: usize,
+    weight: usize,
+}
+
+impl Columns {
+    fn of(header: &str) -> Option<Self> {
+        let names: Vec<&str> = header.split(' ').collect();
+        let column = |name: &str| names.iter().position(|word| *word == name);
+        Some(Self {
+            backend: column("be_name")?,
+            server: column("srv_name")?,
+            address: column("srv_addr")?,
+            port: column("srv_port")?,
+            admin: column("srv_admin_state")?,
+            weight: column("srv_uweight")?,
+        })
+    }
+}
+
+impl StateReader {
+    /// Reads one line: the backend, the server and its state; `None` where it says none.
+    pub fn read<'a>(&mut self, line: &'a str) -> Option<(&'a str, &'a str, ServerState)> {
+        if let Some(header) = line.strip_prefix("# ") {
+            self.columns = Columns::of(header);
+            return None;
+        }
+        let columns = self.columns?;
+        let (mut backend, mut server, mut address, mut port, mut admin, mut weight) =
+            (None, None, None, None, None, None);
+        for (index, word) in line.split(' ').enumerate() {
+            match index {
+                index if index == columns.backend => backend = Some(word),
+                index if index == columns.server => server = Some(word),
+                index if index == columns.address => address = word.parse::<IpAddr>().ok(),
+                index if index == columns.port => port = word.parse::<u16>().ok(),
+                index if index == columns.admin => admin = word.parse::<u32>().ok(),
+                index if index == columns.weight => weight = word.parse::<u32>().ok(),
+                _ => {}
+            }
+        }
+        let (admin, port) = (admin?, port?);
+        let state = ServerState {
+            endpoint: address.map(|address| (address, port).into()),
+            weight: weight?,
+            admin: if admin & ADMIN_MAINT != 0 {
+                Admin::Maint
+            } else if admin & ADMIN_DRAIN != 0 {
+                Admin::Drain
+            } else {
+                Admin::Ready
+            },
+        };
+        Some((backend?, server?, state))
+    }
 }
 
 /// Reads the answer to `show servers state`, by backend and server.
 #[must_use]
 pub fn parse_states(answer: &str) -> BTreeMap<(String, String), ServerState> {
-    let mut lines = answer.lines().skip_while(|line| !line.starts_with("# "));
-    let header: Vec<&str> = lines.next().unwrap_or_default().trim_start_matches("# ").split(' ').collect();
-    let column = |name: &str| header.iter().position(|word| *word == name);
-    let columns = (|| {
-        Some((
-            column("be_name")?,
-            column("srv_name")?,
-            column("srv_addr")?,
-            column("srv_port")?,
-            column("srv_admin_state")?,
-        ))
-    })();
-    let Some((backend, name, address, port, admin)) = columns else { return BTreeMap::new() };
-    lines
-        .filter_map(|line| {
-            let words: Vec<&str> = line.split(' ').collect();
-            let admin: u32 = words.get(admin)?.parse().ok()?;
-            let address: Option<IpAddr> = words.get(address)?.parse().ok();
-            let port: u16 = words.get(port)?.parse().ok()?;
-            let state = ServerState {
-                endpoint: address.map(|address| (address, port).into()),
-                admin: if admin & ADMIN_MAINT != 0 {
-                    Admin::Maint
-                } else if admin & ADMIN_DRAIN != 0 {
-                    Admin::Drain
-                } else {
-                    Admin::Ready
-                },
-            };
-            Some((((*words.get(backend)?).to_owned(), (*words.get(name)?).to_owned()), state))
-        })
-        .collect()
+    let mut reader = StateReader::default();
+    let mut states = BTreeMap::new();
+    for line in answer.lines() {
+        if let Some((backend, server, state)) = reader.read(line) {
+            states.insert((backend.to_owned(), server.to_owned()), state);
+        }
+    }
+    states
 }
 
 /// What still uses a server (`show stat <backend> 4 -1`).
@@ -74,25 +119,31 @@ pub struct Use {
     pub connections: u64,
 }
 
-/// Reads the answer to `show stat`, by server.
+/// Reads answers to `show stat`, by backend and server.
 #[must_use]
-pub fn parse_use(answer: &str) -> BTreeMap<String, Use> {
-    let mut lines = answer.lines().skip_while(|line| !line.starts_with("# "));
-    let header: Vec<&str> = lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
-    let column = |name: &str| header.iter().position(|word| *word == name).unwrap_or(usize::MAX);
-    let name = column("svname");
-    let sessions = [column("scur"), column("qcur")];
-    let connections = [column("used_conn_cur"), column("idle_conn_cur")];
-    lines
-        .filter_map(|line| {
-            let words: Vec<&str> = line.split(',').collect();
-            let sum = |columns: &[usize]| -> Option<u64> {
-                columns.iter().map(|at| words.get(*at).map(|word| word.parse().unwrap_or(0))).sum()
-            };
-            let usage = Use { sessions: sum(&sessions)?, connections: sum(&connections)? };
-            Some(((*words.get(name)?).to_owned(), usage))
-        })
-        .collect()
+pub fn parse_use(answer: &str) -> BTreeMap<(String, String), Use> {
+    let mut usage = BTreeMap::new();
+    let mut header: Vec<&str> = Vec::new();
+    for line in answer.lines() {
+        if let Some(names) = line.strip_prefix("# ") {
+            header = names.split(',').collect();
+            continue;
+        }
+        let words: Vec<&str> = line.split(',').collect();
+        let word = |name: &str| {
+            let column = header.iter().position(|word| *word == name)?;
+            words.get(column).copied()
+        };
+        let number = |name: &str| Some(word(name)?.parse::<u64>().unwrap_or(0));
+        let read = || {
+            let sessions = number("scur")? + number("qcur")?;
+            let connections = number("used_conn_cur")? + number("idle_conn_cur")?;
+            let name = (word("pxname")?.to_owned(), word("svname")?.to_owned());
+            Some((name, Use { sessions, connections }))
+        };
+        usage.extend(read());
+    }
+    usage
 }
 
 #[cfg(test)]
@@ -107,10 +158,10 @@ mod tests {
         let state = |slot: &str| states[&("h_a_0".to_owned(), slot.to_owned())];
         assert_eq!(
             state("slot1"),
-            ServerState { endpoint: "127.0.0.2:7009".parse().ok(), admin: Admin::Ready }
+            ServerState { endpoint: "127.0.0.2:7009".parse().ok(), admin: Admin::Ready, weight: 1 }
         );
         assert_eq!(state("slot2").admin, Admin::Maint);
-        assert_eq!(state("slot3"), ServerState { endpoint: None, admin: Admin::Drain });
+        assert_eq!(state("slot3"), ServerState { endpoint: None, admin: Admin::Drain, weight: 1 });
         assert!(parse_states("Can't find backend.\n").is_empty());
     }
 
@@ -118,7 +169,10 @@ mod tests {
     fn what_uses_a_server_is_read() {
         let answer =
             "# pxname,svname,qcur,qmax,scur,used_conn_cur,idle_conn_cur,\nh_a_0,slot1,1,0,2,3,4,\n\n";
-        assert_eq!(parse_use(answer)["slot1"], Use { sessions: 3, connections: 7 });
+        assert_eq!(
+            parse_use(answer)[&("h_a_0".to_owned(), "slot1".to_owned())],
+            Use { sessions: 3, connections: 7 }
+        );
         assert!(parse_use("# pxname,svname\nh,slot1\n").is_empty(), "without its columns nothing is known");
     }
 }

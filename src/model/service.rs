@@ -30,6 +30,13 @@ pub enum Mode {
 }
 
 impl Service {
+    /// The same service on a backend of another name.
+    #[must_use]
+    pub fn on_backend(&self, name: &str) -> Self {
+        let backend = Backend { name: name.to_owned(), ..self.backend.clone() };
+        Self { backend, ..self.clone() }
+    }
+
     /// Equal but for the servers: the same text leads to both.
     #[must_use]
     pub fn same_shape(&self, other: &Self) -> bool {
@@ -82,6 +89,16 @@ pub struct Backend {
     pub balance: String,
     /// True where HAProxy itself watches the servers.
     pub check: bool,
+}
+
+impl Backend {
+    /// Whether a running HAProxy takes another server into it: only the algorithms that it calls dynamic do
+    /// (management guide, 9.3, `add server`).
+    #[must_use]
+    pub fn takes_servers(&self) -> bool {
+        let algorithm = self.balance.split(['(', ' ']).next().unwrap_or_default();
+        matches!(algorithm, "roundrobin" | "leastconn" | "first" | "random")
+    }
 }
 
 /// A task inside a backend.

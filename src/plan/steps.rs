@@ -5,9 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::model::Endpoint;
-use crate::placement::Slot;
-use crate::render::FREE_ENDPOINT;
+use crate::placement::{Admin, FREE_ENDPOINT, Slot};
 use crate::render::maps::MapName;
+use crate::render::text::CHECK;
 
 /// A server of a backend, as HAProxy names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -24,17 +24,42 @@ impl fmt::Display for ServerName {
     }
 }
 
+/// What a server that is added needs to keep its connections: 2.6 gives it no pool by default, unlike those it reads from
+/// its configuration.
+const POOL: &str = "pool-max-conn -1 pool-purge-delay 5s";
+
 /// One step. The order of the variants is the order that loses nothing: servers up, routes in, routes out, then drain,
 /// maint and free (`Ord` sorts by it).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Step {
+    /// A slot more, in maintenance.
+    AddServer {
+        /// The slot.
+        server: ServerName,
+        /// Where it points to.
+        endpoint: Endpoint,
+        /// True where HAProxy itself watches it.
+        check: bool,
+    },
     /// Gives a slot in maintenance its address.
     Address {
         /// The slot.
         server: ServerName,
         /// Where it points to.
         endpoint: Endpoint,
+    },
+    /// Lets HAProxy watch a slot that was added.
+    EnableHealth {
+        /// The slot.
+        server: ServerName,
+    },
+    /// Its share of the requests.
+    Weight {
+        /// The slot.
+        server: ServerName,
+        /// 0 to 256.
+        weight: u32,
     },
     /// Lets a server take requests; only after its address shows.
     Ready {
@@ -89,23 +114,44 @@ impl Step {
     /// The steps from one state of a slot to another.
     pub(crate) fn of_slot(backend: &str, index: usize, old: &Slot, new: &Slot) -> Vec<Self> {
         let server = || ServerName { backend: backend.to_owned(), slot: index + 1 };
-        let moved = || {
-            old.occupant().map(|occupant| occupant.endpoint)
-                != new.occupant().map(|occupant| occupant.endpoint)
-        };
-        match new {
-            Slot::Serving(occupant) if moved() => {
-                vec![
-                    Self::Address { server: server(), endpoint: occupant.endpoint },
-                    Self::Ready { server: server() },
-                ]
-            }
-            Slot::Serving(_) if matches!(old, Slot::Serving(_)) => Vec::new(),
-            Slot::Serving(_) => vec![Self::Ready { server: server() }],
-            Slot::Draining(_) => vec![Self::Drain { server: server() }],
-            Slot::Closing(_) => vec![Self::Maint { server: server() }],
-            Slot::Free => vec![Self::Maint { server: server() }, Self::Free { server: server() }],
+        let mut steps = Vec::new();
+        if old.weight() != new.weight() {
+            steps.push(Self::Weight { server: server(), weight: new.weight() });
         }
+        let moves = old.endpoint() != new.endpoint();
+        if *new == Slot::Free {
+            if *old != Slot::Free {
+                steps.extend([Self::Maint { server: server() }, Self::Free { server: server() }]);
+            }
+            return steps;
+        }
+        if moves {
+            steps.push(Self::Address { server: server(), endpoint: new.endpoint() });
+        }
+        if moves || old.admin() != new.admin() {
+            steps.push(match new.admin() {
+                Admin::Ready => Self::Ready { server: server() },
+                Admin::Drain => Self::Drain { server: server() },
+                Admin::Maint => Self::Maint { server: server() },
+            });
+        }
+        steps
+    }
+
+    /// The steps to a slot that the running backend does not have yet.
+    pub(crate) fn of_new_slot(backend: &str, index: usize, new: &Slot, check: bool) -> Vec<Self> {
+        let server = || ServerName { backend: backend.to_owned(), slot: index + 1 };
+        let mut steps = vec![Self::AddServer { server: server(), endpoint: new.endpoint(), check }];
+        if check {
+            steps.push(Self::EnableHealth { server: server() });
+        }
+        // It comes up in maintenance, at its address.
+        let added = match new.occupant() {
+            Some(occupant) => Slot::Closing(occupant.clone()),
+            None => Slot::Free,
+        };
+        steps.extend(Self::of_slot(backend, index, &added, new));
+        steps
     }
 
     /// The command of HAProxy's runtime API (management guide, 9.3). Names and keys hold neither space nor `;`: backends
@@ -116,7 +162,14 @@ impl Step {
             format!("set server {server} addr {} port {}", endpoint.ip(), endpoint.port())
         };
         match self {
+            // What `default-server` says does not count for it (management guide, 9.3, `add server`).
+            Self::AddServer { server, endpoint, check } => {
+                let check = if *check { format!(" {CHECK}") } else { String::new() };
+                format!("add server {server} {endpoint} {POOL}{check}")
+            }
             Self::Address { server, endpoint } => address(server, endpoint),
+            Self::EnableHealth { server } => format!("enable health {server}"),
+            Self::Weight { server, weight } => format!("set server {server} weight {weight}"),
             Self::Ready { server } => format!("set server {server} state ready"),
             Self::AddRoute { map, key, backend } => format!("add map {} {key} {backend}", map.file()),
             Self::SetRoute { map, key, backend } => format!("set map {} {key} {backend}", map.file()),
@@ -127,11 +180,20 @@ impl Step {
         }
     }
 
+    /// Whether it says where a slot points to: what comes after it waits until that shows.
+    #[must_use]
+    pub fn sets_address(&self) -> bool {
+        matches!(self, Self::AddServer { .. } | Self::Address { .. })
+    }
+
     /// The slot that this step touches.
     #[must_use]
     pub fn server(&self) -> Option<&ServerName> {
         match self {
-            Self::Address { server, .. }
+            Self::AddServer { server, .. }
+            | Self::Address { server, .. }
+            | Self::EnableHealth { server }
+            | Self::Weight { server, .. }
             | Self::Ready { server }
             | Self::Drain { server }
             | Self::Maint { server }
@@ -148,7 +210,7 @@ mod tests {
     use crate::placement::Occupant;
 
     fn at(port: u16) -> Occupant {
-        Occupant { task: TaskId::new("t"), endpoint: ([10, 0, 0, 1], port).into() }
+        Occupant::new(TaskId::new("t"), ([10, 0, 0, 1], port).into())
     }
 
     fn commands(old: &Slot, new: &Slot) -> Vec<String> {

@@ -1,37 +1,39 @@
 //! What HAProxy is to be brought to: services with their places, what is put aside, and the text of all that.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::config::HaproxyConfig;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{RouteMatch, Service, ServiceId, TaskId};
-use crate::placement::{Placement, Slot};
-use crate::render::files::CONFIG;
-use crate::render::maps::MapName;
+use crate::placement::{Placement, Slot, with_room};
+use crate::render::files::TextFiles;
 use crate::render::{
-    AclRoute, Files, HeadContext, MapEntry, Owners, Rendered, Shape, TemplateError, Templates, map_entries,
-    server_lines,
+    AclRoute, Block, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text, map_entries,
 };
 
-use super::good::GoodServices;
+use super::good::{self, Blocks};
 use super::journal::Journal;
 use super::live::{Live, Wanted};
 
 mod blame;
 mod running;
+mod spares;
 
 use blame::Quarantine;
+use spares::Stock;
 
 /// What HAProxy is to be brought to.
 #[derive(Debug)]
 pub struct Desired {
-    templates: Templates,
+    templates: Arc<Templates>,
     head: HeadContext,
     ports: ServicePorts,
     /// Pages and certificates, by their path in a generation.
-    extra: BTreeMap<String, Vec<u8>>,
+    extra: Arc<BTreeMap<String, Vec<u8>>>,
+    /// The spare backends that a HAProxy gets when it reads its text anew.
+    stock: Stock,
     placement: Placement,
     journal: Journal,
     /// What runs; `None` where that is not known, or not ours to change while it runs.
@@ -40,56 +42,56 @@ pub struct Desired {
     dirty: BTreeSet<ServiceId>,
     /// Slots that somebody leaves, by service, and since when.
     leaving: BTreeMap<(ServiceId, usize), Instant>,
+    /// Slots on whose server somebody set something by hand.
+    by_hand: BTreeSet<(ServiceId, usize)>,
     /// The services as they should be.
     services: BTreeMap<ServiceId, Arc<Service>>,
-    /// The services as they are rendered: those that are put aside as they were good last, or not at all.
-    effective: BTreeMap<ServiceId, Arc<Service>>,
-    good: GoodServices,
+    /// What they are rendered to: those that are put aside as they were good last, or not at all.
+    text: Text,
+    /// What runs, or ran last.
+    good: Blocks,
     quarantine: BTreeMap<ServiceId, Quarantine>,
-    rendered: Rendered,
     head_stale: bool,
     /// The services that changed since the last round that got through, as they were before.
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
 }
 
 /// A text that HAProxy is asked to read, with everything that is true once it has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Every file.
-    pub files: Files,
-    /// Whose each line of the configuration is.
-    pub owners: Owners,
-    rendered: Rendered,
+    /// The text.
+    pub text: Text,
     placement: Placement,
-    services: BTreeMap<ServiceId, Arc<Service>>,
 }
 
 impl Desired {
-    /// Nothing yet, on the places and with the good texts that an earlier Causeway left in `state_dir`.
+    /// Nothing yet, on the places and with the good texts that an earlier Causeway left in the state directory.
     #[must_use]
     pub fn new(
         templates: Templates,
         head: HeadContext,
         ports: ServicePorts,
         extra: BTreeMap<String, Vec<u8>>,
-        state_dir: &Path,
+        config: &HaproxyConfig,
     ) -> Self {
-        let journal = Journal::new(state_dir);
+        let journal = Journal::new(&config.state_dir);
+        let stock = Stock::new(&templates, config);
         Self {
-            templates,
+            templates: Arc::new(templates),
             head,
             ports,
-            extra,
+            extra: Arc::new(extra),
+            stock,
             placement: journal.load(),
             journal,
             live: None,
             dirty: BTreeSet::new(),
             leaving: BTreeMap::new(),
+            by_hand: BTreeSet::new(),
             services: BTreeMap::new(),
-            effective: BTreeMap::new(),
-            good: GoodServices::load(state_dir),
+            text: Text::default(),
+            good: good::load(&config.state_dir),
             quarantine: BTreeMap::new(),
-            rendered: Rendered::default(),
             head_stale: true,
             before: BTreeMap::new(),
         }
@@ -109,11 +111,14 @@ impl Desired {
         if !self.head.service_port_binds.is_empty() {
             self.head.service_port_binds = ports.binds();
         }
+        // With the entries of the ports that were.
+        let ids: Vec<ServiceId> = self.text.blocks.keys().cloned().collect();
+        for id in &ids {
+            self.take_out(id);
+        }
         self.ports = ports;
         self.head_stale = true;
-        let ids: Vec<ServiceId> = self.services.keys().cloned().collect();
         for id in ids {
-            self.rendered.shapes.remove(&id);
             self.refresh(&id);
         }
     }
@@ -144,47 +149,53 @@ impl Desired {
         }
     }
 
-    /// The text for a HAProxy that reads it anew: without what is only kept until then, with the room that each service
-    /// should have.
+    /// The text for a HAProxy that reads it anew: without what is only kept until then, each service on a backend of its
+    /// own name with the room that it should have, and with all the spares again.
     ///
     /// # Errors
     /// A template that fails on the head; a service on which one fails is put aside.
     pub fn candidate(&mut self) -> Result<Candidate, TemplateError> {
         self.render_head()?;
-        let mut candidate = Candidate {
-            rendered: self.rendered.clone(),
-            placement: self.placement.clone(),
-            services: self.effective.clone(),
-            files: Files::default(),
-            owners: Owners::default(),
-        };
-        for id in self.effective.keys().filter(|id| !self.is_wanted(id)) {
-            if let Some(retired) = candidate.services.remove(id) {
-                candidate.rendered.servers.remove(&retired.backend.name);
+        let (mut text, mut placement) = (self.text.clone(), self.placement.clone());
+        for (id, block) in &self.text.blocks {
+            if !self.is_wanted(id) {
+                text.blocks.remove_mut(id);
+                placement.remove(id);
+                continue;
             }
-            candidate.rendered.shapes.remove(id);
-            candidate.placement.remove(id);
-        }
-        for (id, service) in &candidate.services {
-            candidate.placement.make_room(id, service.instances);
-            let slots = candidate.placement.slots(id);
-            if slots != self.placement.slots(id) {
-                let lines = server_lines(slots, service.backend.check);
-                candidate.rendered.servers.insert(service.backend.name.clone(), lines.into());
+            let slots = with_room(&block.slots, block.service.instances);
+            let borrowed = self.stock.has(&block.service.backend.name);
+            if !borrowed && Arc::ptr_eq(&slots, &block.slots) {
+                continue;
             }
+            let (mut service, mut shape) = (Arc::clone(&block.service), Arc::clone(&block.shape));
+            if borrowed {
+                let own = crate::services::backend_name(id, service.backend.mode);
+                service = Arc::new(service.on_backend(&own));
+                shape = self.templates.service(&service, None, false)?;
+                for (map, key, backend) in self.entries(&service) {
+                    text.maps.insert(map, key, backend);
+                }
+            }
+            placement.restore(id.clone(), Arc::clone(&slots));
+            text.blocks.insert_mut(id.clone(), Arc::new(Block { service, shape, slots }));
         }
-        (candidate.files, candidate.owners) = self.files_of(&candidate.rendered)?;
-        Ok(candidate)
+        text.spares = self.stock.spares();
+        Ok(Candidate { text, placement })
     }
 
-    fn files_of(&self, rendered: &Rendered) -> Result<(Files, Owners), TemplateError> {
-        let (config, owners) = rendered.text();
-        let mut files = self.extra.clone();
-        files.insert(CONFIG.to_owned(), config.into_bytes());
-        for map in MapName::ALL {
-            files.insert(map.file().to_owned(), self.templates.map(&rendered.maps, map)?.into_bytes());
-        }
-        Ok((Files(files), owners))
+    /// The files of a text.
+    #[must_use]
+    pub fn files<'a>(&'a self, text: &'a Text) -> TextFiles<'a> {
+        TextFiles { text, templates: &self.templates, extra: &self.extra }
+    }
+
+    /// The files of a candidate, whole.
+    ///
+    /// # Errors
+    /// A template that fails.
+    pub fn whole_files(&self, candidate: &Candidate) -> std::io::Result<Files> {
+        Files::of(&self.files(&candidate.text))
     }
 
     /// Renders the head again, if something in it changed.
@@ -194,8 +205,9 @@ impl Desired {
     pub fn render_head(&mut self) -> Result<(), TemplateError> {
         if self.head_stale {
             let acl_routes = self.acl_routes();
-            let services: Vec<&Service> = self.effective.values().map(AsRef::as_ref).collect();
-            self.rendered.head = self.templates.head(&self.head, &acl_routes, &services)?;
+            let services: Vec<&Service> =
+                self.text.blocks.values().map(|block| block.service.as_ref()).collect();
+            self.text.head = self.templates.head(&self.head, &acl_routes, &services)?;
             self.head_stale = false;
         }
         Ok(())
@@ -213,7 +225,7 @@ impl Desired {
         for id in gone {
             self.set(id, None);
         }
-        self.placement.retain(|id| self.effective.contains_key(id));
+        self.placement.retain(|id| self.text.blocks.contains_key(id));
     }
 
     /// What changed since the last round that got through, a line a service.
@@ -245,75 +257,117 @@ impl Desired {
             },
             _ => (None, None),
         };
-        let old = self.effective.remove(id);
-        if let Some(old) = &old {
-            for (map, key, backend) in self.entries(old) {
-                self.rendered.maps.remove(map, &key, &backend);
-            }
-            self.rendered.servers.remove(&old.backend.name);
-        }
+        let old = self.take_out(id);
         // What runs stays, empty, until HAProxy reads its text anew: its connections end, and no reload is needed.
-        let service = service.or_else(|| {
-            let old = old
-                .as_deref()
-                .filter(|_| self.live.as_ref().is_some_and(|live| live.services.contains_key(id)))?;
+        let kept = || {
+            let runs = self.live.as_ref()?.text.blocks.get(id)?;
             let (routes, servers) = (Vec::new(), Vec::new());
-            Some(Arc::new(Service { routes, servers, port: None, app_id_route: false, ..old.clone() }))
-        });
+            let service = Service::clone(&runs.service);
+            let shape = self.own_bind(&service).is_none().then(|| Arc::clone(&runs.shape));
+            let empty = Service { routes, servers, port: None, app_id_route: false, ..service };
+            Some((Arc::new(empty), shape))
+        };
+        let (service, good_shape) = match service {
+            Some(service) => (Some(service), good_shape),
+            None => kept().map_or((None, None), |(service, shape)| (Some(service), shape)),
+        };
         self.dirty.insert(id.clone());
-        let shape_stays = matches!((&old, &service), (Some(old), Some(new)) if old.same_shape(new));
-        let rendered = self.rendered.shapes.remove(id).filter(|_| shape_stays);
-        let shape = good_shape.or(rendered);
-        let of_head = |service: &Option<Arc<Service>>| service.as_deref().is_some_and(has_acl_route);
-        self.head_stale |= !shape_stays && (self.templates.is_whole() || of_head(&old) || of_head(&service));
+        let of_head = |service: Option<&Service>| service.is_some_and(has_acl_route);
+        let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
+        let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));
+        self.head_stale |= !same && (self.templates.is_whole() || of_head(was) || of_head(is));
         match service {
-            Some(service) => self.render(id, service, shape),
+            Some(service) => self.render(id, service, good_shape, old.as_deref()),
             None => self.placement.remove(id),
         }
     }
 
-    fn render(&mut self, id: &ServiceId, service: Arc<Service>, shape: Option<Shape>) {
-        if self.templates.is_whole() {
-            self.rendered.shapes.insert(id.clone(), Shape::default());
-        } else {
-            let own_bind =
-                service.port.filter(|port| !self.ports.contains(*port)).map(|port| self.ports.bind(port));
-            let shape = match shape {
-                Some(shape) => Ok(shape),
-                None => self.templates.service(&service, own_bind.as_deref()),
-            };
-            match shape {
-                Ok(shape) => {
-                    self.rendered.shapes.insert(id.clone(), shape);
-                }
+    /// Takes a service out of the text.
+    fn take_out(&mut self, id: &ServiceId) -> Option<Arc<Block>> {
+        let old = self.text.blocks.get(id).cloned()?;
+        self.text.blocks.remove_mut(id);
+        for (map, key, backend) in self.entries(&old.service) {
+            self.text.maps.remove(map, &key, &backend);
+        }
+        self.give_back(id, &old.service.backend.name);
+        Some(old)
+    }
+
+    fn render(&mut self, id: &ServiceId, service: Arc<Service>, shape: Option<Shape>, old: Option<&Block>) {
+        let (service, shape) = match shape {
+            Some(shape) => (service, shape),
+            None => match self.draw(service, old) {
+                Ok(drawn) => drawn,
                 Err(error) => {
                     self.put_aside(id, &error.to_string());
                     return;
                 }
-            }
-        }
-        self.placement.place(&service);
+            },
+        };
+        let least = self.borrow(&service.backend.name);
+        let slots = self.placement.place(&service, least);
         for (map, key, backend) in self.entries(&service) {
-            self.rendered.maps.insert(map, key, backend);
+            self.text.maps.insert(map, key, backend);
         }
-        self.effective.insert(id.clone(), service);
-        self.redraw(id);
+        self.text.blocks.insert_mut(id.clone(), Arc::new(Block { service, shape, slots }));
+        self.watch_leaving(id);
     }
 
-    /// Draws the server lines of a service again, and keeps an eye on who leaves.
-    pub(super) fn redraw(&mut self, id: &ServiceId) {
-        let Some(service) = self.effective.get(id) else { return };
-        let slots = self.placement.slots(id);
-        for (index, slot) in slots.iter().enumerate() {
+    /// The text of a service, on its own backend or on a spare that is like it.
+    fn draw(
+        &self,
+        service: Arc<Service>,
+        old: Option<&Block>,
+    ) -> Result<(Arc<Service>, Shape), TemplateError> {
+        if self.templates.is_whole() {
+            return Ok((service, Shape::default()));
+        }
+        if let Some(old) = old.filter(|old| old.service.same_shape(&service)) {
+            return Ok((service, Arc::clone(&old.shape)));
+        }
+        let own_bind = self.own_bind(&service);
+        if own_bind.is_none()
+            && let Some(name) = self.spare_for(&service)?
+        {
+            let service = Arc::new(service.on_backend(&name));
+            if let Some(old) = old.filter(|old| old.service.same_shape(&service)) {
+                return Ok((service, Arc::clone(&old.shape)));
+            }
+            let shape = self.templates.service(&service, None, false)?;
+            return Ok((service, shape));
+        }
+        let shape = self.templates.service(&service, own_bind.as_deref(), false)?;
+        Ok((service, shape))
+    }
+
+    /// The address of a frontend of its own, where the port of a service is not bound ahead.
+    fn own_bind(&self, service: &Service) -> Option<String> {
+        service.port.filter(|port| !self.ports.contains(*port)).map(|port| self.ports.bind(port))
+    }
+
+    /// Takes over the slots of a service, and keeps an eye on who leaves.
+    fn reseat(&mut self, id: &ServiceId) {
+        let Some(block) = self.text.blocks.get(id) else { return };
+        let block = Block { slots: self.placement.slots(id), ..Block::clone(block) };
+        self.text.blocks.insert_mut(id.clone(), Arc::new(block));
+        self.watch_leaving(id);
+    }
+
+    fn watch_leaving(&mut self, id: &ServiceId) {
+        for (index, slot) in self.placement.slots(id).iter().enumerate() {
             let key = (id.clone(), index);
             if matches!(slot, Slot::Draining(_) | Slot::Closing(_)) {
                 self.leaving.entry(key).or_insert_with(Instant::now);
             } else {
                 self.leaving.remove(&key);
             }
+            let key = (id.clone(), index);
+            if matches!(slot, Slot::Serving(occupant) if occupant.by_hand.is_some()) {
+                self.by_hand.insert(key);
+            } else {
+                self.by_hand.remove(&key);
+            }
         }
-        let lines = server_lines(slots, service.backend.check);
-        self.rendered.servers.insert(service.backend.name.clone(), lines.into());
         self.dirty.insert(id.clone());
     }
 
@@ -322,14 +376,13 @@ impl Desired {
     }
 
     fn wanted(&self, id: &ServiceId) -> Option<Wanted<'_>> {
-        let service = self.effective.get(id)?;
-        let shape = self.rendered.shapes.get(id)?;
-        Some(Wanted { service, shape, slots: self.placement.slots(id), entries: self.entries(service) })
+        let block = self.text.blocks.get(id)?;
+        Some(Wanted { block, entries: self.entries(&block.service) })
     }
 
     fn acl_routes(&self) -> Vec<AclRoute> {
         let mut routes = Vec::new();
-        for service in self.effective.values() {
+        for service in self.text.blocks.values().map(|block| &block.service) {
             let acls = service.routes.iter().filter_map(|route| match &route.matches {
                 RouteMatch::Acl(text) => Some(text),
                 RouteMatch::HostPath { .. } => None,

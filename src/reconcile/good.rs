@@ -1,84 +1,71 @@
 //! What a worker was last proven to run, service by service: what to go back to, also after a restart.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{FileError, replace_file_with};
 use crate::model::{Service, ServiceId};
-use crate::render::Shape;
+use crate::render::{Block, Shape};
 
 /// The file beside the generations.
 const FILE: &str = "good.json";
 
-/// A service as it was good last: its routes and its text, without the servers, which are always today's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Good {
-    pub(super) service: Arc<Service>,
-    pub(super) shape: Shape,
+/// Every service as it was good last. Its servers are always today's.
+pub(super) type Blocks = RedBlackTreeMapSync<ServiceId, Arc<Block>>;
+
+#[derive(Deserialize)]
+struct Record {
+    service: Arc<Service>,
+    shape: Shape,
 }
 
-/// Every service as it was good last.
-#[derive(Debug, Default)]
-pub struct GoodServices(BTreeMap<ServiceId, Good>);
+#[derive(Serialize)]
+struct RecordRef<'a> {
+    service: &'a Service,
+    shape: &'a str,
+}
 
-impl GoodServices {
-    /// Reads what an earlier Causeway left; nothing where there is nothing, or nothing that can be read.
-    #[must_use]
-    pub fn load(state_dir: &Path) -> Self {
-        let path = state_dir.join(FILE);
-        let Ok(json) = std::fs::read(&path) else { return Self::default() };
-        let goods: Vec<Good> = serde_json::from_slice(&json).unwrap_or_else(|error| {
-            tracing::warn!("{}: {error}; a service that is refused is left out", path.display());
-            Vec::new()
-        });
-        Self(goods.into_iter().map(|good| (good.service.id.clone(), good)).collect())
-    }
+/// Reads what an earlier Causeway left; nothing where there is nothing, or nothing that can be read.
+#[must_use]
+pub(super) fn load(state_dir: &Path) -> Blocks {
+    let path = state_dir.join(FILE);
+    let Ok(json) = std::fs::read(&path) else { return Blocks::default() };
+    let records: Vec<Record> = serde_json::from_slice(&json).unwrap_or_else(|error| {
+        tracing::warn!("{}: {error}; a service that is refused is left out", path.display());
+        Vec::new()
+    });
+    let block = |record: Record| {
+        let id = record.service.id.clone();
+        (id, Arc::new(Block { service: record.service, shape: record.shape, slots: Arc::default() }))
+    };
+    records.into_iter().map(block).collect()
+}
 
-    pub(super) fn get(&self, id: &ServiceId) -> Option<&Good> {
-        self.0.get(id)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Good> {
-        self.0.values()
-    }
-
-    /// Takes what runs now as good, and writes it down where it differs from before.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub(super) fn prove(
-        &mut self,
-        state_dir: &Path,
-        effective: &BTreeMap<ServiceId, Arc<Service>>,
-        shapes: impl Fn(&ServiceId) -> Option<Shape>,
-    ) -> Result<(), FileError> {
-        let mut changed = self.0.len() != effective.len();
-        let mut now = BTreeMap::new();
-        for (id, service) in effective {
-            let old = self.0.get(id).cloned();
-            let good = match (shapes(id), old) {
-                // It waits for a reload: what was good is what runs.
-                (None, Some(good)) => good,
-                (None, None) => continue,
-                (Some(shape), Some(good)) if good.service.same_shape(service) && good.shape == shape => good,
-                (Some(shape), _) => {
-                    changed = true;
-                    let service = Arc::new(Service { servers: Vec::new(), ..Service::clone(service) });
-                    Good { service, shape }
-                }
-            };
-            now.insert(id.clone(), good);
+/// Writes down what is good.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write(state_dir: &Path, blocks: &Blocks) -> Result<(), FileError> {
+    replace_file_with(&state_dir.join(FILE), 0o600, |file| {
+        use serde::ser::{SerializeSeq, Serializer};
+        let mut json = serde_json::Serializer::new(file);
+        let mut records = json.serialize_seq(None)?;
+        for block in blocks.values() {
+            let service = Service { servers: Vec::new(), ..Service::clone(&block.service) };
+            records.serialize_element(&RecordRef { service: &service, shape: &block.shape })?;
         }
-        if !changed {
-            return Ok(());
-        }
-        let path = state_dir.join(FILE);
-        let goods: Vec<&Good> = now.values().collect();
-        replace_file_with(&path, 0o600, |file| Ok(serde_json::to_writer(file, &goods)?))?;
-        self.0 = now;
-        Ok(())
-    }
+        Ok(records.end()?)
+    })
+}
+
+/// Whether both would be written down alike.
+#[must_use]
+pub(super) fn same(one: &Blocks, other: &Blocks) -> bool {
+    one.size() == other.size()
+        && one.iter().zip(other.iter()).all(|((_, one), (_, other))| {
+            Arc::ptr_eq(one, other) || (one.shape == other.shape && one.service.same_shape(&other.service))
+        })
 }

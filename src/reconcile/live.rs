@@ -5,123 +5,77 @@ use std::sync::Arc;
 
 use crate::haproxy::runtime::Epoch;
 use crate::model::{Service, ServiceId};
-use crate::placement::{Placement, Slot};
+use crate::placement::{Placement, Slot, Slots};
 use crate::plan::{Reason, Step};
-use crate::render::maps::{MapName, Maps};
-use crate::render::{Files, MapEntry, Rendered, SERVERS_MARK, Shape, server_lines};
+use crate::render::maps::MapName;
+use crate::render::{Block, DIR_MARK, Files, MapEntry, SERVERS_MARK, Text};
 
-use super::good::GoodServices;
+use super::good::Blocks;
 
 /// What one worker runs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Live {
     /// Which worker.
     pub(super) epoch: Epoch,
-    pub(super) head: Shape,
-    pub(super) services: BTreeMap<ServiceId, LiveService>,
-    pub(super) maps: Maps,
-}
-
-/// One service, as a worker has it.
-#[derive(Clone, Debug)]
-pub(super) struct LiveService {
-    pub(super) backend: String,
-    pub(super) check: bool,
-    /// The port that its own frontend listens on.
-    pub(super) own_port: Option<u16>,
-    pub(super) shape: Shape,
-    pub(super) slots: Vec<Slot>,
-    pub(super) entries: Vec<MapEntry>,
+    /// What a fresh HAProxy has to read to be equal.
+    pub(super) text: Text,
+    /// Services whose routes are there already, while their text waits for a reload.
+    routed: BTreeMap<ServiceId, Arc<Service>>,
 }
 
 /// What is desired of one service.
 pub(super) struct Wanted<'a> {
-    pub(super) service: &'a Service,
-    pub(super) shape: &'a Shape,
-    pub(super) slots: &'a [Slot],
+    pub(super) block: &'a Arc<Block>,
     pub(super) entries: Vec<MapEntry>,
 }
 
 impl Live {
-    /// What runs, right after a worker was proven to have loaded `rendered`.
-    pub(super) fn snapshot(
-        epoch: Epoch,
-        rendered: &Rendered,
-        services: &BTreeMap<ServiceId, Arc<Service>>,
-        placement: &Placement,
-        entries: impl Fn(&Service) -> Vec<MapEntry>,
-        own_port: impl Fn(&Service) -> Option<u16>,
-    ) -> Self {
-        let live = |(id, service): (&ServiceId, &Arc<Service>)| {
-            let service = LiveService {
-                backend: service.backend.name.clone(),
-                check: service.backend.check,
-                own_port: own_port(service),
-                shape: rendered.shapes.get(id).cloned().unwrap_or_default(),
-                slots: placement.slots(id).to_vec(),
-                entries: entries(service),
-            };
-            (id.clone(), service)
-        };
-        Self {
-            epoch,
-            head: Arc::clone(&rendered.head),
-            services: services.iter().map(live).collect(),
-            maps: rendered.maps.clone(),
+    /// What a worker has that was just proven to have read `text`.
+    pub(super) fn fresh(epoch: Epoch, text: &Text) -> Self {
+        let mut text = text.clone();
+        let differ = |block: &&Arc<Block>| block.slots.iter().any(|slot| slot.as_read() != *slot);
+        let leaving: Vec<Arc<Block>> = text.blocks.values().filter(differ).cloned().collect();
+        for block in leaving {
+            let slots = Arc::new(block.slots.iter().map(Slot::as_read).collect());
+            text.blocks
+                .insert_mut(block.service.id.clone(), Arc::new(Block { slots, ..Block::clone(&block) }));
         }
+        Self { epoch, text, routed: BTreeMap::new() }
     }
 
     /// What an adopted HAProxy runs, put together from what the last Causeway wrote down; `None` where that does not give
-    /// the text of the files it has loaded.
+    /// the text of the files it has loaded. `spares` are all that there may be.
     pub(super) fn restore(
         epoch: Epoch,
-        good: &GoodServices,
+        good: &Blocks,
         placement: &Placement,
+        spares: &Text,
         loaded: &Files,
         entries: impl Fn(&Service) -> Vec<MapEntry>,
-        own_port: impl Fn(&Service) -> Option<u16>,
     ) -> Option<Self> {
-        let mut rendered = Rendered::default();
-        let mut services = BTreeMap::new();
-        for good in good.iter() {
-            let (id, service) = (&good.service.id, &good.service);
-            rendered.shapes.insert(id.clone(), Arc::clone(&good.shape));
-            let lines = server_lines(placement.slots(id), service.backend.check);
-            rendered.servers.insert(service.backend.name.clone(), lines.into());
-            for (map, key, backend) in entries(service) {
-                rendered.maps.insert(map, key, backend);
+        let mut text = Text { spares: spares.spares.clone(), ..Text::default() };
+        for (id, block) in good {
+            let name = &block.service.backend.name;
+            text.spares.remove_mut(name.as_str());
+            for (map, key, backend) in entries(&block.service) {
+                text.maps.insert(map, key, backend);
             }
-            services.insert(id.clone(), Arc::clone(service));
+            let block = Block { slots: placement.slots(id), ..Block::clone(block) };
+            text.blocks.insert_mut(id.clone(), Arc::new(block));
         }
-        let (blocks, _) = rendered.text();
-        rendered.head = loaded.config().strip_suffix(&blocks)?.into();
+        let (blocks, _) = text.config(DIR_MARK);
+        text.head = loaded.config().strip_suffix(&blocks)?.into();
         let same_map = |map: MapName| {
             let lines: BTreeMap<&str, &str> =
                 loaded.text(map.file()).lines().filter_map(|line| line.split_once(' ')).collect();
-            rendered.maps.entries(map).eq(lines)
+            text.maps.entries(map).eq(lines)
         };
-        MapName::ALL
-            .into_iter()
-            .all(same_map)
-            .then(|| Self::snapshot(epoch, &rendered, &services, placement, &entries, &own_port))
+        MapName::ALL.into_iter().all(same_map).then_some(Self { epoch, text, routed: BTreeMap::new() })
     }
 
     /// Whether the running text looks anything up in a map; HAProxy knows no other.
     pub(super) fn uses(&self, map: MapName) -> bool {
-        self.head.contains(map.file())
-    }
-
-    /// What runs, as text: what a fresh HAProxy has to read to be equal.
-    pub(super) fn rendered(&self) -> Rendered {
-        let mut rendered =
-            Rendered { head: Arc::clone(&self.head), maps: self.maps.clone(), ..Rendered::default() };
-        for (id, service) in &self.services {
-            rendered.shapes.insert(id.clone(), Arc::clone(&service.shape));
-            rendered
-                .servers
-                .insert(service.backend.clone(), server_lines(&service.slots, service.check).into());
-        }
-        rendered
+        self.text.head.contains(map.file())
     }
 
     /// What has to be done for one service: steps for the running worker, and reasons for a reload where they do not
@@ -130,62 +84,88 @@ impl Live {
         &self,
         id: &ServiceId,
         wanted: Option<&Wanted<'_>>,
+        entries: impl Fn(&Service) -> Vec<MapEntry>,
         steps: &mut Vec<Step>,
         reasons: &mut BTreeSet<Reason>,
     ) {
-        let section = |backend: &str| format!("backend {backend}");
-        match (self.services.get(id), wanted) {
+        let section = |service: &Service| format!("backend {}", service.backend.name);
+        let live = self.text.blocks.get(id);
+        let routed =
+            || live.map(|live| entries(self.routed.get(id).unwrap_or(&live.service))).unwrap_or_default();
+        match (live, wanted) {
             (None, None) => {}
-            (None, Some(wanted)) => {
-                reasons.insert(Reason::SectionAdded { section: section(&wanted.service.backend.name) });
-            }
+            (None, Some(wanted)) => match self.text.spares.get(wanted.block.service.backend.name.as_str()) {
+                Some(spare) => {
+                    self.servers(&vec![Slot::Free; spare.slots], wanted, steps, reasons);
+                    self.routes(&[], &wanted.entries, steps);
+                }
+                None => {
+                    reasons.insert(Reason::SectionAdded { section: section(&wanted.block.service) });
+                }
+            },
             (Some(live), None) => {
-                reasons.insert(Reason::SectionRemoved { section: section(&live.backend) });
-                self.routes(&live.entries, &[], steps);
+                reasons.insert(Reason::SectionRemoved { section: section(&live.service) });
+                self.routes(&routed(), &[], steps);
             }
-            (Some(live), Some(wanted)) if live.backend != wanted.service.backend.name => {
-                reasons.insert(Reason::SectionChanged { section: section(&live.backend) });
+            (Some(live), Some(wanted)) if live.service.backend.name != wanted.block.service.backend.name => {
+                reasons.insert(Reason::SectionChanged { section: section(&live.service) });
             }
             (Some(live), Some(wanted)) => {
-                if live.shape != *wanted.shape || live.check != wanted.service.backend.check {
-                    reasons.insert(Reason::SectionChanged { section: section(&live.backend) });
+                if Arc::ptr_eq(live, wanted.block) {
+                    return;
                 }
-                self.servers(live, wanted, steps, reasons);
-                self.routes(&live.entries, &wanted.entries, steps);
+                let check = |block: &Block| block.service.backend.check;
+                if live.shape != wanted.block.shape || check(live) != check(wanted.block) {
+                    reasons.insert(Reason::SectionChanged { section: section(&live.service) });
+                }
+                if live.slots != wanted.block.slots && !self.draws_servers(live) {
+                    reasons.insert(Reason::Servers { backend: live.service.backend.name.clone() });
+                } else {
+                    self.servers(&live.slots, wanted, steps, reasons);
+                }
+                self.routes(&routed(), &wanted.entries, steps);
             }
         }
     }
 
+    /// Whether the servers of a service are where Causeway draws them: only then does it know what else they have.
+    fn draws_servers(&self, live: &Block) -> bool {
+        let mark = format!("{SERVERS_MARK}{}{SERVERS_MARK}", live.service.backend.name);
+        live.shape.contains(&mark) || self.text.head.contains(&mark)
+    }
+
     fn servers(
         &self,
-        live: &LiveService,
+        live: &[Slot],
         wanted: &Wanted<'_>,
         steps: &mut Vec<Step>,
         reasons: &mut BTreeSet<Reason>,
     ) {
-        let mark = format!("{SERVERS_MARK}{}{SERVERS_MARK}", live.backend);
-        if live.slots != wanted.slots && !live.shape.contains(&mark) && !self.head.contains(&mark) {
-            reasons.insert(Reason::Servers { backend: live.backend.clone() });
-            return;
-        }
-        for (index, slot) in wanted.slots.iter().enumerate() {
-            match live.slots.get(index) {
+        let backend = &wanted.block.service.backend;
+        let needed = needed(&wanted.block.slots);
+        for (index, slot) in wanted.block.slots.iter().enumerate() {
+            match live.get(index) {
                 Some(old) if old == slot => {}
                 // An address is never changed under a server that is in use: requests would reach the old one.
-                Some(old) if *old != Slot::Free && moves(old, slot) => {
-                    reasons.insert(Reason::Servers { backend: live.backend.clone() });
+                Some(old)
+                    if *old != Slot::Free && *slot != Slot::Free && old.endpoint() != slot.endpoint() =>
+                {
+                    reasons.insert(Reason::Servers { backend: backend.name.clone() });
                 }
-                Some(old) => steps.extend(Step::of_slot(&live.backend, index, old, slot)),
-                None if *slot == Slot::Free => {}
+                Some(old) => steps.extend(Step::of_slot(&backend.name, index, old, slot)),
+                None if index >= needed => {}
+                None if backend.takes_servers() => {
+                    steps.extend(Step::of_new_slot(&backend.name, index, slot, backend.check));
+                }
                 None => {
-                    reasons.insert(Reason::Slots { backend: live.backend.clone() });
+                    reasons.insert(Reason::Slots { backend: backend.name.clone() });
                 }
             }
         }
     }
 
     fn routes(&self, old: &[MapEntry], new: &[MapEntry], steps: &mut Vec<Step>) {
-        let value = |map: &MapName, key: &str| self.maps.get(*map, key);
+        let value = |map: &MapName, key: &str| self.text.maps.get(*map, key);
         for (map, key, backend) in new.iter().filter(|entry| self.uses(entry.0) && !old.contains(entry)) {
             let (map, key, backend) = (*map, key.clone(), backend.clone());
             match value(&map, &key) {
@@ -203,16 +183,35 @@ impl Live {
 
     /// Takes over what was done for one service.
     pub(super) fn settle(&mut self, id: &ServiceId, wanted: Option<&Wanted<'_>>) {
-        let Some(live) = self.services.get_mut(id) else { return };
-        match wanted {
-            Some(wanted) if wanted.service.backend.name == live.backend => {
-                let running = live.slots.len().min(wanted.slots.len());
-                live.slots[..running].clone_from_slice(&wanted.slots[..running]);
-                live.entries.clone_from(&wanted.entries);
+        let live = self.text.blocks.get(id).cloned();
+        match (live, wanted) {
+            (None, Some(wanted)) => {
+                let name = wanted.block.service.backend.name.as_str();
+                let Some(spare) = self.text.spares.get(name).cloned() else { return };
+                self.text.spares.remove_mut(name);
+                let slots = carried_out(spare.slots, wanted.block);
+                let block = Block { slots, ..Block::clone(wanted.block) };
+                self.text.blocks.insert_mut(id.clone(), Arc::new(block));
+            }
+            (Some(live), Some(wanted)) if wanted.block.service.backend.name == live.service.backend.name => {
+                let slots = carried_out(live.slots.len(), wanted.block);
+                let block = if live.shape != wanted.block.shape
+                    || live.service.backend.check != wanted.block.service.backend.check
+                {
+                    self.routed.insert(id.clone(), Arc::clone(&wanted.block.service));
+                    Arc::new(Block { slots, ..Block::clone(&live) })
+                } else {
+                    self.routed.remove(id);
+                    if Arc::ptr_eq(&slots, &wanted.block.slots) {
+                        Arc::clone(wanted.block)
+                    } else {
+                        Arc::new(Block { slots, ..Block::clone(wanted.block) })
+                    }
+                };
+                self.text.blocks.insert_mut(id.clone(), block);
             }
             // Under another name it waits for a reload.
-            Some(_) => {}
-            None => live.entries.clear(),
+            _ => {}
         }
     }
 
@@ -220,16 +219,25 @@ impl Live {
     pub(super) fn settle_route(&mut self, step: &Step) {
         match step {
             Step::AddRoute { map, key, backend } | Step::SetRoute { map, key, backend } => {
-                self.maps.insert(*map, key.clone(), backend.clone());
+                self.text.maps.insert(*map, key.clone(), backend.clone());
             }
-            Step::RemoveRoute { map, key, backend } => self.maps.remove(*map, key, backend),
+            Step::RemoveRoute { map, key, backend } => self.text.maps.remove(*map, key, backend),
             _ => {}
         }
     }
 }
 
-/// Whether a slot is to serve at another address than it has.
-fn moves(old: &Slot, new: &Slot) -> bool {
-    let endpoint = |slot: &Slot| slot.occupant().map(|occupant| occupant.endpoint);
-    matches!(new, Slot::Serving(_)) && endpoint(old) != endpoint(new)
+/// How many slots have to be there.
+fn needed(slots: &[Slot]) -> usize {
+    slots.iter().rposition(|slot| *slot != Slot::Free).map_or(0, |last| last + 1)
+}
+
+/// The slots that a backend has that had `running` of them.
+fn carried_out(running: usize, wanted: &Block) -> Slots {
+    let grown = if wanted.service.backend.takes_servers() { needed(&wanted.slots) } else { 0 };
+    let length = running.max(grown);
+    if length >= wanted.slots.len() {
+        return Arc::clone(&wanted.slots);
+    }
+    Arc::new(wanted.slots[..length].to_vec())
 }

@@ -14,6 +14,8 @@ pub struct Pending(Arc<PendingInner>);
 struct PendingInner {
     changes: Mutex<Option<Changes>>,
     arrived: Notify,
+    /// For who looks without taking.
+    peeked: Notify,
 }
 
 impl Pending {
@@ -22,6 +24,7 @@ impl Pending {
     pub fn add(&self, changes: Changes) {
         self.lock().get_or_insert_default().extend(changes);
         self.0.arrived.notify_one();
+        self.0.peeked.notify_one();
     }
 
     pub(super) async fn take(&self) -> Changes {
@@ -30,6 +33,15 @@ impl Pending {
                 return changes;
             }
             self.0.arrived.notified().await;
+        }
+    }
+
+    /// Looks at what waits, without taking it, each time that something comes.
+    pub(super) async fn peek<T>(&self, look: impl FnOnce(&Changes) -> T) -> T {
+        self.0.peeked.notified().await;
+        match &*self.lock() {
+            Some(changes) => look(changes),
+            None => look(&Changes::new()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rpds::RedBlackTreeMapSync;
 use serde::Serialize;
 
 use crate::model::RouteMatch;
@@ -39,14 +40,14 @@ impl MapName {
     }
 }
 
-/// The entries of every map.
+/// The entries of every map. A clone shares them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Maps(BTreeMap<MapName, BTreeMap<String, String>>);
+pub struct Maps(BTreeMap<MapName, RedBlackTreeMapSync<String, String>>);
 
 impl Maps {
     /// Adds an entry, or replaces it.
     pub fn insert(&mut self, map: MapName, key: String, backend: String) {
-        self.0.entry(map).or_default().insert(key, backend);
+        self.0.entry(map).or_default().insert_mut(key, backend);
     }
 
     /// Takes an entry out if it leads to `backend`; another's entry stays.
@@ -54,7 +55,7 @@ impl Maps {
         if let Some(entries) = self.0.get_mut(&map)
             && entries.get(key).is_some_and(|value| value == backend)
         {
-            entries.remove(key);
+            entries.remove_mut(key);
         }
     }
 
@@ -66,7 +67,8 @@ impl Maps {
 
     /// The entries of one map, by key.
     pub fn entries(&self, map: MapName) -> impl Iterator<Item = (&str, &str)> {
-        self.0.get(&map).into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
+        let entries = self.0.get(&map).into_iter().flat_map(RedBlackTreeMapSync::iter);
+        entries.map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 

@@ -15,6 +15,8 @@ const HEAD: &str = "head.cfg";
 const ROUTES: &str = "routes.cfg";
 const SERVICE: &str = "service.cfg";
 const MAP: &str = "map";
+/// Entries that the template of a map draws at once.
+const MAP_PIECE: usize = 1_000;
 
 const BUILT_IN: [(&str, &str); 4] = [
     (HEAD, include_str!("../../templates/head.cfg")),
@@ -158,8 +160,8 @@ impl Templates {
     /// What does not.
     pub fn prove(&self, head: &HeadContext, example: &Service) -> Result<(), TemplateError> {
         self.head(head, &[], &[example])?;
-        self.service(example, Some("*:1"))?;
-        self.map(&Maps::default(), MapName::Hosts)?;
+        self.service(example, Some("*:1"), false)?;
+        self.map(&Maps::default(), MapName::Hosts, &mut io::sink()).map_err(tera::Error::message)?;
         Ok(())
     }
 
@@ -192,28 +194,40 @@ impl Templates {
         Ok(text.into())
     }
 
-    /// The text of one service, with a mark where its servers go.
+    /// The text of one service, with a mark where its servers go. A spare is a service that nobody has yet.
     ///
     /// # Errors
     /// An undefined name, with template and line; a value with a control character.
-    pub fn service(&self, service: &Service, own_bind: Option<&str>) -> Result<Shape, TemplateError> {
+    pub fn service(
+        &self,
+        service: &Service,
+        own_bind: Option<&str>,
+        spare: bool,
+    ) -> Result<Shape, TemplateError> {
         let mut context = Context::new();
         context.insert("service", service);
+        context.insert("spare", &spare);
         context.insert("own_bind", own_bind.unwrap_or_default());
         Ok(self.tera.render(SERVICE, &context)?.into())
     }
 
-    /// The text of one map.
+    /// Writes the text of one map, a piece of it at a time: the template draws some entries, then the next.
     ///
     /// # Errors
-    /// An undefined name, with template and line; a value with a control character.
-    pub fn map(&self, maps: &Maps, map: MapName) -> Result<String, TemplateError> {
-        let entries: Vec<MapEntry<'_>> =
-            maps.entries(map).map(|(key, value)| MapEntry { key, value }).collect();
-        let mut context = Context::new();
-        context.insert("map", &map);
-        context.insert("entries", &entries);
-        Ok(self.tera.render(MAP, &context)?)
+    /// An undefined name, with template and line; a value with a control character; a writer that does not take it.
+    pub fn map(&self, maps: &Maps, map: MapName, out: &mut dyn Write) -> io::Result<()> {
+        let mut entries = maps.entries(map).map(|(key, value)| MapEntry { key, value }).peekable();
+        loop {
+            let piece: Vec<MapEntry<'_>> = entries.by_ref().take(MAP_PIECE).collect();
+            let mut context = Context::new();
+            context.insert("map", &map);
+            context.insert("entries", &piece);
+            let text = self.tera.render(MAP, &context).map_err(|error| io::Error::other(one_line(&error)))?;
+            out.write_all(text.as_bytes())?;
+            if entries.peek().is_none() {
+                return Ok(());
+            }
+        }
     }
 }
 

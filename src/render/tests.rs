@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{Config, TemplateConfig};
-use crate::model::{AppId, Backend, Route, RouteMatch, Server, TaskId};
+use crate::model::{AppId, Backend, Route, RouteMatch, Server, ServiceId, TaskId};
+use crate::placement::{Occupant, Slot};
 
 fn service(host: &str) -> Service {
     let matches = RouteMatch::HostPath { host: Some(host.to_owned()), path: String::new() };
@@ -41,7 +42,7 @@ fn rule_1_equal_input_renders_equal_bytes() {
             acl: "path /x".into(),
         };
         let head = templates.head(&head(), &[acl], &[]).unwrap();
-        (head, templates.service(&service("x"), Some("*:9")).unwrap())
+        (head, templates.service(&service("x"), Some("*:9"), false).unwrap())
     };
     assert_eq!(render(), render());
 }
@@ -52,18 +53,18 @@ fn rule_6_a_control_character_never_reaches_the_text() {
     for evil in ["h\nbackend x", "h\rx", "h\0x", "h\tx", "h\u{1}x"] {
         let mut service = service("x");
         service.backend.name = evil.to_owned();
-        assert!(templates.service(&service, None).is_err(), "{evil:?}");
+        assert!(templates.service(&service, None, false).is_err(), "{evil:?}");
     }
     let mut quoted = service("x");
     quoted.backend.balance = "a b#c\"d".to_owned();
-    assert!(templates.service(&quoted, None).unwrap().contains("balance a\\ b\\#c\\\"d\n"));
+    assert!(templates.service(&quoted, None, false).unwrap().contains("balance a\\ b\\#c\\\"d\n"));
 }
 
 #[test]
 fn an_undefined_name_is_an_error_with_template_line_and_name() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("service.cfg"), "backend x\n    balance {{ service.nothing }}\n").unwrap();
-    let error = loaded(dir.path()).unwrap().service(&service("x"), None).unwrap_err().to_string();
+    let error = loaded(dir.path()).unwrap().service(&service("x"), None, false).unwrap_err().to_string();
     assert!(error.contains("service.cfg:2") && error.contains("nothing"), "{error}");
     std::fs::write(dir.path().join("service.cfg"), "backend {{ service | no_such_filter }}\n").unwrap();
     let error = loaded(dir.path()).unwrap_err().to_string();
@@ -81,25 +82,34 @@ fn one_template_for_everything_draws_all_services_and_their_servers() {
     .unwrap();
     let templates = Templates::load(&TemplateConfig { dir: None, file: Some(file) }).unwrap();
     let service = service("x");
-    let mut rendered =
-        Rendered { head: templates.head(&head(), &[], &[&service]).unwrap(), ..Rendered::default() };
-    rendered.servers.insert("h_a_0".into(), "    server slot1 10.0.0.1:31000\n".into());
-    assert_eq!(rendered.text().0, "global\nbackend h_a_0\n    server slot1 10.0.0.1:31000\n\n");
+    let text = Text {
+        head: templates.head(&head(), &[], &[&service]).unwrap(),
+        blocks: [(service.id.clone(), block(service, ""))].into_iter().collect(),
+        ..Text::default()
+    };
+    assert_eq!(text.config("").0, "global\nbackend h_a_0\n    server slot1 10.0.0.1:31000\n\n");
+}
+
+/// A block of this shape, with one task in its first slot and nobody in its second.
+fn block(service: Service, shape: &str) -> Arc<Block> {
+    let server = &service.servers[0];
+    let slots = vec![Slot::Serving(Occupant::new(server.task.clone(), server.endpoint))];
+    Arc::new(Block { service: Arc::new(service), shape: shape.into(), slots: Arc::new(slots) })
 }
 
 #[test]
 fn every_line_knows_whose_it_is() {
-    let id = |app: &str| ServiceId { app: AppId::new(app), port_index: 0 };
-    let rendered = Rendered {
-        head: "global\n".into(),
-        shapes: [(id("/a"), "backend a\n\u{1}a\u{1}".into()), (id("/b"), "backend b\n\u{1}b\u{1}".into())]
-            .into(),
-        servers: [("a".into(), "    server slot1 10.0.0.1:1\n".into())].into(),
-        ..Rendered::default()
-    };
-    let (text, owners) = rendered.text();
-    assert_eq!(text, "global\n\nbackend a\n    server slot1 10.0.0.1:1\n\nbackend b\n");
-    let owner = |line| owners.of_line(&text, line).map(|id| id.app.as_str().to_owned());
+    let blocks = ["/a", "/b"].map(|app| {
+        let mut service = service("x");
+        service.id.app = AppId::new(app);
+        let shape = format!("backend {app}\n\u{1}{app}\u{1}");
+        (service.id.clone(), block(service, &shape))
+    });
+    let text = Text { head: "global\n".into(), blocks: blocks.into_iter().collect(), ..Text::default() };
+    let (config, owners) = text.config("");
+    let line = "    server slot1 10.0.0.1:31000\n";
+    assert_eq!(config, format!("global\n\nbackend /a\n{line}\nbackend /b\n{line}"));
+    let owner = |line| owners.of_line(&config, line).map(|id| id.app.as_str().to_owned());
     assert_eq!(
         [owner(1), owner(3), owner(4), owner(6)],
         [None, Some("/a".into()), Some("/a".into()), Some("/b".into())]

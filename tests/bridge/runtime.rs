@@ -4,14 +4,27 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use causeway::haproxy::runtime::command;
-use causeway::haproxy::servers::{Admin, ServerState, parse_states};
+use causeway::haproxy::servers::{ServerState, parse_states};
+use causeway::placement::Admin;
 use serde_json::json;
 
 use crate::stage::{Stage, app, until, vhost};
 
 async fn states(stage: &Stage) -> std::collections::BTreeMap<(String, String), ServerState> {
     let socket = &stage.config.haproxy.socket;
-    parse_states(&command(socket, "show servers state", Duration::from_secs(2)).await.unwrap())
+    let mut states =
+        parse_states(&command(socket, "show servers state", Duration::from_secs(2)).await.unwrap());
+    let is_spare =
+        |backend: &str| backend.strip_prefix(['h', 't']).is_some_and(|rest| rest.starts_with("_p"));
+    // A spare that waits has nobody to show.
+    states.retain(|(backend, _), state| {
+        !is_spare(backend) || state.endpoint != Some(causeway::placement::FREE_ENDPOINT)
+    });
+    states
+}
+
+async fn at_the_socket(stage: &Stage, line: &str) {
+    command(&stage.config.haproxy.socket, line, Duration::from_secs(2)).await.unwrap();
 }
 
 async fn map(stage: &Stage, name: &str) -> BTreeSet<String> {
@@ -52,13 +65,83 @@ async fn scaling_a_dead_task_and_a_new_vhost_are_live_without_a_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_tasks_than_slots_are_a_reload_that_keeps_who_is_there() {
+async fn where_slots_run_out_servers_are_added_and_are_slots_from_then_on() {
     let stage = Stage::with_apps(vec![vhost("/web", 1, "web.example.com")]).await;
+    let one = stage.tasks("web.example.com", 1).await;
+    let before = stage.info().await.unwrap();
+    for instances in [7, 3, 6] {
+        stage.put("/v2/apps/web", json!({ "instances": instances })).await;
+        assert!(stage.tasks("web.example.com", instances).await.is_superset(&one));
+    }
+    until("who is added to be in the files", async || (stage.serving_lines().len() == 6).then_some(())).await;
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_haproxy_takes_no_server_more_tasks_than_slots_are_a_reload_that_keeps_who_is_there() {
+    let labels = json!({ "HAPROXY_0_VHOST": "web.example.com", "HAPROXY_0_BALANCE": "static-rr" });
+    let stage = Stage::with_apps(vec![app("/web", 1, 0, labels)]).await;
     let one = stage.tasks("web.example.com", 1).await;
     let before = stage.info().await.unwrap();
     stage.put("/v2/apps/web", json!({ "instances": 5 })).await;
     assert!(stage.tasks("web.example.com", 5).await.is_superset(&one));
     assert_ne!(stage.info().await.unwrap().pid, before.pid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_app_is_live_without_a_reload_and_has_a_backend_of_its_name_after_the_next() {
+    let mut stage = Stage::set().await;
+    stage.config.haproxy.spare_backends = 4;
+    stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 1).await;
+    let before = stage.info().await.unwrap();
+    stage.post("/v2/apps", vhost("/new", 3, "new.example.com")).await;
+    stage.post("/v2/apps", app("/tcp", 1, 10_004, json!({ "HAPROXY_0_MODE": "tcp" }))).await;
+    stage.tasks("new.example.com", 3).await;
+    until("the port to be led", async || stage.tcp(10_004).await).await;
+    stage.put("/v2/apps/new", json!({ "instances": 10 })).await;
+    let ten = stage.tasks("new.example.com", 10).await;
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+    until("the files to follow", async || (stage.serving_lines().len() == 12).then_some(())).await;
+    assert!(stage.current().contains("# /new port 0\nbackend h_p1 "), "{}", stage.current());
+
+    // A new Causeway goes on with it.
+    stage.end_bridge().await.unwrap();
+    stage.bridge();
+    stage.put("/v2/apps/new", json!({ "instances": 9 })).await;
+    assert!(stage.tasks("new.example.com", 9).await.is_subset(&ten));
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+
+    // Ports outside the range are reloads.
+    stage.post("/v2/apps", app("/odd", 1, 9_711, json!({ "HAPROXY_0_VHOST": "odd.example.com" }))).await;
+    stage.served("odd.example.com", "/", "/odd").await;
+    assert!(stage.current().contains("backend h_new_0 "), "{}", stage.current());
+    assert!(stage.tasks("new.example.com", 9).await.is_subset(&ten));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_backend_whose_app_is_gone_waits_for_the_next() {
+    let mut stage = Stage::set().await;
+    stage.config.haproxy.spare_backends = 1;
+    stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 1).await;
+    let before = stage.info().await.unwrap();
+    for name in ["one", "two", "three"] {
+        let host = format!("{name}.example.com");
+        stage.post("/v2/apps", vhost(&format!("/{name}"), 2, &host)).await;
+        stage.tasks(&host, 2).await;
+        stage.delete(&format!("/v2/apps/{name}")).await;
+        stage.answers(&host, "/", 404).await;
+        until("the spare to wait again", async || {
+            let free = |state: &ServerState| state.endpoint == Some(causeway::placement::FREE_ENDPOINT);
+            let states = states(&stage).await;
+            states.iter().all(|((backend, _), state)| backend == "h_web_0" || free(state)).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,18 +231,65 @@ async fn rule_2_what_runs_is_what_a_fresh_start_from_the_files_would_run() {
     assert_eq!(comparable().await, running);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_does_at_the_socket_is_found_and_mended() {
+/// A stage with an app of two tasks, audited all the time.
+async fn audited() -> Stage {
     let mut stage = Stage::set().await;
     stage.config.haproxy.audit_interval = Duration::from_millis(300);
     stage.marathon.create_apps(vec![vhost("/web", 2, "web.example.com")]).await.unwrap();
     stage.bridge();
     stage.tasks("web.example.com", 2).await;
-    let socket = stage.config.haproxy.socket.clone();
-    command(&socket, "clear map maps/hosts.map", Duration::from_secs(2)).await.unwrap();
+    stage
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_does_at_the_socket_is_found_and_mended() {
+    let stage = audited().await;
+    let before = stage.info().await.unwrap();
+    at_the_socket(&stage, "clear map maps/hosts.map").await;
     stage.tasks("web.example.com", 2).await;
-    command(&socket, "set server h_web_0/slot1 state maint", Duration::from_secs(2)).await.unwrap();
+    at_the_socket(&stage, "add map maps/hosts.map evil.example.com h_web_0").await;
+    stage.answers("evil.example.com", "/", 404).await;
+    at_the_socket(&stage, "set map maps/hosts.map web.example.com nowhere").await;
     stage.tasks("web.example.com", 2).await;
+    // A slot that nobody sits in.
+    at_the_socket(&stage, "set server h_web_0/slot4 state ready").await;
+    until("the free slot to be out again", async || {
+        let states = states(&stage).await;
+        (states[&("h_web_0".to_owned(), "slot4".to_owned())].admin == Admin::Maint).then_some(())
+    })
+    .await;
+    assert_eq!(stage.info().await.unwrap(), before, "that needs no reload");
+    // An address is not changed under a server.
+    at_the_socket(&stage, "set server h_web_0/slot1 addr 127.0.0.1 port 9").await;
+    stage.tasks("web.example.com", 2).await;
+    until("a fresh worker", async || stage.info().await.filter(|info| info.pid != before.pid)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_sets_on_a_server_is_kept_for_its_time_also_over_a_reload() {
+    let mut stage = Stage::set().await;
+    stage.config.haproxy.audit_interval = Duration::from_millis(300);
+    stage.config.haproxy.by_hand_timeout = Duration::from_secs(6);
+    stage.marathon.create_apps(vec![vhost("/web", 3, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 3).await;
+    let before = stage.info().await.unwrap();
+    at_the_socket(&stage, "set server h_web_0/slot1 state drain; set server h_web_0/slot2 weight 7").await;
+    let in_files = |words: &str| stage.current().lines().any(|line| line.contains(words));
+    until("the files to say so", async || in_files(" weight 7").then_some(())).await;
+    let set = async || {
+        let states = states(&stage).await;
+        let state = |slot: &str| states[&("h_web_0".to_owned(), slot.to_owned())];
+        (state("slot1").admin, state("slot2").weight)
+    };
+    assert_eq!(set().await, (Admin::Drain, 7));
+    assert_eq!(stage.info().await.unwrap(), before, "that needs no reload");
+    stage.post("/v2/apps", app("/odd", 1, 9_712, json!({ "HAPROXY_0_VHOST": "odd.example.com" }))).await;
+    stage.served("odd.example.com", "/", "/odd").await;
+    until("the new worker to be told", async || (set().await == (Admin::Drain, 7)).then_some(())).await;
+    stage.tasks("web.example.com", 2).await;
+    until("its time to be over", async || (set().await == (Admin::Ready, 1)).then_some(())).await;
+    stage.tasks("web.example.com", 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,9 +407,7 @@ async fn drift_is_mended_after_a_restart_of_haproxy_too() {
     stage.kill_haproxy();
     until("another worker", async || stage.info().await.filter(|info| info.pid != worker)).await;
     stage.tasks("web.example.com", 1).await;
-    command(&stage.config.haproxy.socket, "set server h_web_0/slot1 state maint", Duration::from_secs(2))
-        .await
-        .unwrap();
+    at_the_socket(&stage, "del map maps/hosts.map web.example.com").await;
     stage.tasks("web.example.com", 1).await;
 }
 

@@ -8,6 +8,7 @@ use super::{Candidate, Desired};
 use crate::haproxy::generations::PREFIX_LINES;
 use crate::haproxy::{CheckFailure, HaproxyError};
 use crate::model::{Problem, ProblemKind, Route, Service, ServiceId};
+use crate::render::{Block, DIR_MARK};
 
 #[derive(Debug)]
 pub(super) struct Quarantine {
@@ -44,12 +45,12 @@ impl Desired {
         if put_aside || !started || alerts.is_empty() {
             return put_aside;
         }
-        let differs = |(id, service): &(&ServiceId, &Arc<Service>)| {
-            self.good.get(id).is_none_or(|good| !good.service.same_shape(service))
+        let differs = |(id, block): &(&ServiceId, &Arc<Block>)| {
+            self.good.get(*id).is_none_or(|good| !good.service.same_shape(&block.service))
         };
         let changed: Vec<ServiceId> =
-            self.effective.iter().filter(differs).map(|(id, _)| id.clone()).collect();
-        if changed.len() == self.effective.len() {
+            self.text.blocks.iter().filter(differs).map(|(id, _)| id.clone()).collect();
+        if changed.len() == self.text.blocks.size() {
             // To leave everybody out would help nobody.
             return false;
         }
@@ -60,21 +61,21 @@ impl Desired {
     }
 
     fn culprits(&self, alerts: &[String], candidate: &Candidate) -> BTreeMap<ServiceId, String> {
-        let (config, owners) = (candidate.files.config(), &candidate.owners);
+        let (config, owners) = candidate.text.config(DIR_MARK);
         let mut culprits = BTreeMap::new();
         for alert in alerts {
             let by_line = CheckFailure::lines(alert).into_iter().filter_map(|line| {
                 let line = line.checked_sub(PREFIX_LINES)?;
-                let owner = owners.of_line(config, line).cloned();
+                let owner = owners.of_line(&config, line).cloned();
                 owner.or_else(|| self.owner_of_acl(config.lines().nth(line.checked_sub(1)?)?))
             });
-            let names = |service: &&Arc<Service>| {
-                let name = &service.backend.name;
+            let names = |block: &&Arc<Block>| {
+                let name = &block.service.backend.name;
                 [format!("'{name}'"), format!(" {name}_in:"), format!(" {name}:")]
                     .iter()
                     .any(|form| alert.contains(form))
             };
-            let named = self.effective.values().filter(names).map(|service| service.id.clone());
+            let named = candidate.text.blocks.values().filter(names).map(|block| block.service.id.clone());
             for id in by_line.chain(named) {
                 culprits.entry(id).or_insert_with(|| alert.clone());
             }
@@ -85,22 +86,17 @@ impl Desired {
     /// Puts aside who wants a port of its own that cannot be had, before HAProxy finds out.
     /// True where there was one.
     pub fn try_own_ports(&mut self) -> bool {
-        let held: BTreeSet<u16> = self
-            .live
-            .iter()
-            .flat_map(|live| live.services.values())
-            .filter_map(|live| live.own_port)
-            .collect();
-        let own = |service: &Arc<Service>| {
-            service.port.filter(|port| !self.ports.contains(*port) && !held.contains(port))
-        };
+        let own = |block: &Arc<Block>| block.service.port.filter(|port| !self.ports.contains(*port));
+        let held: BTreeSet<u16> =
+            self.live.iter().flat_map(|live| live.text.blocks.values()).filter_map(own).collect();
         let refused: Vec<(ServiceId, String)> = self
-            .effective
+            .text
+            .blocks
             .values()
-            .filter_map(|service| {
-                let port = own(service)?;
+            .filter_map(|block| {
+                let port = own(block).filter(|port| !held.contains(port))?;
                 let error = self.ports.try_bind(port).err()?;
-                Some((service.id.clone(), format!("port {port} cannot be listened on: {error}")))
+                Some((block.service.id.clone(), format!("port {port} cannot be listened on: {error}")))
             })
             .collect();
         let mut put_aside = false;
@@ -118,7 +114,7 @@ impl Desired {
             return false;
         };
         self.quarantine.remove(&id);
-        self.rendered.shapes.remove(&id);
+        self.take_out(&id);
         self.refresh(&id);
         true
     }
@@ -131,7 +127,9 @@ impl Desired {
             return false;
         }
         let same_as_good = self.good.get(id).is_none_or(|good| {
-            good.service.same_shape(service) && self.rendered.shapes.get(id) == Some(&good.shape)
+            let now = self.text.blocks.get(id).map(|block| &block.shape);
+            good.service.same_shape(&service.on_backend(&good.service.backend.name))
+                && now == Some(&good.shape)
         });
         let left_out = again.is_some() || same_as_good;
         let stays = if left_out {
@@ -148,7 +146,6 @@ impl Desired {
         tracing::error!("{problem}");
         let aside = Quarantine { refused: Arc::clone(service), since: Instant::now(), left_out, problem };
         self.quarantine.insert(id.clone(), aside);
-        self.rendered.shapes.remove(id);
         self.refresh(id);
         true
     }
@@ -174,8 +171,9 @@ impl Desired {
     pub(super) fn owner_of_acl(&self, line: &str) -> Option<ServiceId> {
         let names: BTreeSet<&str> = line.split_whitespace().collect();
         let route = self.acl_routes().into_iter().find(|route| names.contains(route.name.as_str()))?;
-        self.effective
-            .values()
+        let blocks = self.text.blocks.values();
+        blocks
+            .map(|block| &block.service)
             .find(|service| service.backend.name == route.backend)
             .map(|service| service.id.clone())
     }

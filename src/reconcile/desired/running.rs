@@ -2,35 +2,47 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Candidate, Desired};
 use crate::durable::FileError;
+use crate::haproxy::Generation;
 use crate::haproxy::runtime::Epoch;
-use crate::haproxy::servers::{Admin, ServerState, Use};
-use crate::haproxy::{Generation, Generations};
+use crate::haproxy::servers::{ServerState, Use};
 use crate::model::{Server, Service, ServiceId};
-use crate::placement::Slot;
-use crate::plan::{Reason, Step};
-use crate::reconcile::RoundError;
-use crate::reconcile::live::{Live, LiveService};
+use crate::placement::{Occupant, Slot};
+use crate::plan::{Reason, ServerName, Step};
+use crate::reconcile::good::Blocks;
+use crate::reconcile::live::Live;
+use crate::reconcile::worker::Difference;
+use crate::reconcile::writer::Snapshot;
 use crate::render::maps::MapName;
-use crate::render::{FREE_ENDPOINT, Files, server_lines};
+use crate::render::{Block, Files, Templates, Text};
+use crate::state::Changes;
+
+/// Whose a server is, by backend and name.
+type Names = BTreeMap<(String, String), (ServiceId, usize)>;
+/// What servers should report, by backend and name.
+type States = BTreeMap<(String, String), ServerState>;
 
 impl Desired {
     /// A worker was proven to run a candidate: it is what runs, and what to go back to. `epoch` is `None` where HAProxy
     /// is not ours to change while it runs.
     pub fn prove(&mut self, candidate: Candidate, epoch: Option<Epoch>) {
-        self.rendered = candidate.rendered;
+        self.text = candidate.text;
         self.placement = candidate.placement;
-        self.effective = candidate.services;
+        self.good = self.text.blocks.clone();
+        self.live = epoch.map(|epoch| Live::fresh(epoch, &self.text));
         self.leaving.clear();
         self.dirty.clear();
-        let entries = |service: &Service| self.entries(service);
-        let own_port = |service: &Service| service.port.filter(|port| !self.ports.contains(*port));
-        let (rendered, services, placement) = (&self.rendered, &self.effective, &self.placement);
-        self.live =
-            epoch.map(|epoch| Live::snapshot(epoch, rendered, services, placement, entries, own_port));
+        // Nobody drains in a worker that has just read the files.
+        let Some(live) = &self.live else { return };
+        let pairs = self.text.blocks.iter().zip(live.text.blocks.values());
+        let differ = pairs.filter(|((_, block), runs)| !Arc::ptr_eq(block, runs));
+        let ids: Vec<ServiceId> = differ.map(|((id, _), _)| id.clone()).collect();
+        for id in ids {
+            self.watch_leaving(&id);
+        }
     }
 
     /// Takes over an adopted HAProxy, if what the last Causeway wrote down is what it has loaded.
@@ -39,13 +51,12 @@ impl Desired {
             return false;
         }
         let entries = |service: &Service| self.entries(service);
-        let own_port = |service: &Service| service.port.filter(|port| !self.ports.contains(*port));
-        self.live = Live::restore(epoch, &self.good, &self.placement, loaded, entries, own_port);
-        let Some(live) = &self.live else { return false };
-        for good in self.good.iter() {
-            let service = &good.service;
-            self.rendered.shapes.insert(service.id.clone(), Arc::clone(&good.shape));
-            let serving = self.placement.slots(&service.id).iter().filter_map(|slot| match slot {
+        let spares = self.stock.as_text();
+        let live = Live::restore(epoch, &self.good, &self.placement, &spares, loaded, entries);
+        let Some(live) = live else { return false };
+        self.text = Text { head: Arc::clone(&self.text.head), ..live.text.clone() };
+        for (id, block) in &live.text.blocks {
+            let serving = block.slots.iter().filter_map(|slot| match slot {
                 Slot::Serving(occupant) => {
                     Some(Server { task: occupant.task.clone(), endpoint: occupant.endpoint })
                 }
@@ -53,13 +64,12 @@ impl Desired {
             });
             let mut servers: Vec<Server> = serving.collect();
             servers.sort_by(|one, other| one.task.cmp(&other.task));
-            let as_left = Arc::new(Service { servers, ..Service::clone(service) });
-            self.services.insert(service.id.clone(), Arc::clone(&as_left));
-            self.effective.insert(service.id.clone(), as_left);
-            let lines = server_lines(self.placement.slots(&service.id), service.backend.check);
-            self.rendered.servers.insert(service.backend.name.clone(), lines.into());
+            let service = Arc::new(Service { servers, ..Service::clone(&block.service) });
+            let own = crate::services::backend_name(id, service.backend.mode);
+            self.services.insert(id.clone(), Arc::new(service.on_backend(&own)));
+            self.text.blocks.insert_mut(id.clone(), Arc::new(Block { service, ..Block::clone(block) }));
         }
-        self.rendered.maps = live.maps.clone();
+        self.live = Some(live);
         true
     }
 
@@ -86,7 +96,7 @@ impl Desired {
         let Some(live) = &self.live else { return };
         let mut unseen = Vec::new();
         for id in &self.dirty {
-            let running = live.services.get(id).map_or(&[][..], |service| &service.slots);
+            let running = live.text.blocks.get(id).map(|block| block.slots.as_slice()).unwrap_or_default();
             for (index, slot) in self.placement.slots(id).iter().enumerate() {
                 let known = running.get(index).is_some_and(|slot| *slot != Slot::Free);
                 if matches!(slot, Slot::Draining(_) | Slot::Closing(_)) && !known {
@@ -96,7 +106,7 @@ impl Desired {
         }
         for (id, index) in unseen {
             self.placement.set(&id, index, Slot::Free);
-            self.redraw(&id);
+            self.reseat(&id);
         }
     }
 
@@ -108,15 +118,16 @@ impl Desired {
             reasons.insert(Reason::Start);
             return (steps, reasons);
         };
-        if live.head != self.rendered.head {
+        if live.text.head != self.text.head {
             reasons.insert(Reason::Head);
         }
+        let entries = |service: &Service| self.entries(service);
         for id in &self.dirty {
-            live.compare(id, self.wanted(id).as_ref(), &mut steps, &mut reasons);
+            live.compare(id, self.wanted(id).as_ref(), entries, &mut steps, &mut reasons);
         }
         // A key that somebody else has now is not taken away: it is set to the new one, here or by the reload that brings it.
         let has_heir = |step: &Step| match step {
-            Step::RemoveRoute { map, key, .. } => self.rendered.maps.get(*map, key).is_some(),
+            Step::RemoveRoute { map, key, .. } => self.text.maps.get(*map, key).is_some(),
             _ => false,
         };
         steps.retain(|step| !has_heir(step));
@@ -136,7 +147,7 @@ impl Desired {
     /// It cannot be written.
     pub fn note_placement(&mut self) -> Result<(), FileError> {
         for id in &self.dirty {
-            self.journal.note(id, self.placement.slots(id))?;
+            self.journal.note(id, &self.placement.slots(id))?;
         }
         Ok(())
     }
@@ -148,60 +159,155 @@ impl Desired {
             live.settle_route(step);
         }
         let dirty = std::mem::take(&mut self.dirty);
-        for id in dirty {
-            let wanted = self.wanted(&id);
-            live.settle(&id, wanted.as_ref());
+        let entries = |service: &Service| self.entries(service);
+        let (mut waiting, mut runs) = (BTreeSet::new(), Vec::new());
+        for id in &dirty {
+            let wanted = self.wanted(id);
+            live.settle(id, wanted.as_ref());
             let (mut steps, mut reasons) = (Vec::new(), BTreeSet::new());
-            live.compare(&id, wanted.as_ref(), &mut steps, &mut reasons);
+            live.compare(id, wanted.as_ref(), entries, &mut steps, &mut reasons);
             if !reasons.is_empty() {
-                self.dirty.insert(id);
+                waiting.insert(id.clone());
             }
+            runs.extend(live.text.blocks.get(id).cloned());
         }
+        for block in runs {
+            self.good.insert_mut(block.service.id.clone(), block);
+        }
+        self.dirty = waiting;
         self.live = Some(live);
+        self.reclaim_spares(&dirty);
     }
 
-    /// The server states that the running worker should report, of some services or of all.
+    /// The server states that the running worker should report for some services.
     #[must_use]
-    pub fn expected_states(
-        &self,
-        services: Option<&BTreeSet<ServiceId>>,
-    ) -> BTreeMap<(String, String), ServerState> {
-        let Some(live) = &self.live else { return BTreeMap::new() };
-        let some: Box<dyn Iterator<Item = &LiveService>> = match services {
-            Some(ids) => Box::new(ids.iter().filter_map(|id| live.services.get(id))),
-            None => Box::new(live.services.values()),
-        };
+    pub fn expected_states(&self, services: &BTreeSet<ServiceId>) -> BTreeMap<(String, String), ServerState> {
         let mut expected = BTreeMap::new();
-        for live in some {
-            for (slot, number) in live.slots.iter().zip(1..) {
-                let admin = match slot {
-                    Slot::Serving(_) => Admin::Ready,
-                    Slot::Draining(_) => Admin::Drain,
-                    Slot::Closing(_) | Slot::Free => Admin::Maint,
-                };
-                let endpoint = slot.occupant().map_or(FREE_ENDPOINT, |occupant| occupant.endpoint);
-                let state = ServerState { endpoint: Some(endpoint), admin };
-                expected.insert((live.backend.clone(), format!("slot{number}")), state);
+        let Some(live) = &self.live else { return expected };
+        for block in services.iter().filter_map(|id| live.text.blocks.get(id)) {
+            for (slot, number) in block.slots.iter().zip(1..) {
+                let name = (block.service.backend.name.clone(), format!("slot{number}"));
+                expected.insert(name, ServerState::of(slot));
             }
         }
         expected
     }
 
-    /// The entries that the maps of the running worker should hold, for each map that it uses.
+    /// What runs, as far as it is known.
     #[must_use]
-    pub fn expected_maps(&self) -> BTreeMap<MapName, BTreeMap<&str, &str>> {
-        let Some(live) = &self.live else { return BTreeMap::new() };
-        MapName::ALL
-            .into_iter()
-            .filter(|map| live.uses(*map))
-            .map(|map| (map, live.maps.entries(map).collect()))
-            .collect()
+    pub fn running(&self) -> Option<&Text> {
+        self.live.as_ref().map(|live| &live.text)
+    }
+
+    /// Drains whoever leaves by these changes, for a worker that is being replaced.
+    #[must_use]
+    pub fn removals(&self, changes: &Changes) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let Some(live) = &self.live else { return steps };
+        for (id, service) in changes {
+            let Some(runs) = live.text.blocks.get(id) else { continue };
+            for (slot, number) in runs.slots.iter().zip(1..) {
+                let Slot::Serving(occupant) = slot else { continue };
+                let stays = service.iter().flat_map(|service| &service.servers);
+                if !stays.clone().any(|server| server.task == occupant.task) {
+                    let server = ServerName { backend: runs.service.backend.name.clone(), slot: number };
+                    steps.push(Step::Drain { server });
+                }
+            }
+        }
+        steps
+    }
+
+    /// The maps that the running text looks anything up in; HAProxy knows no others.
+    #[must_use]
+    pub fn used_maps(&self) -> Vec<MapName> {
+        let Some(live) = &self.live else { return Vec::new() };
+        MapName::ALL.into_iter().filter(|map| live.uses(*map)).collect()
+    }
+
+    /// What runs, or ran last.
+    pub(in crate::reconcile) fn good_blocks(&self) -> Blocks {
+        self.good.clone()
+    }
+
+    /// What draws maps and blocks.
+    #[must_use]
+    pub fn templates(&self) -> Arc<Templates> {
+        Arc::clone(&self.templates)
+    }
+
+    /// Whose the servers are that an audit found, and what they should report now; `None` where nothing is known to run.
+    pub(in crate::reconcile) fn expected_of(&self, found: &[Difference]) -> Option<(Names, States)> {
+        let live = self.live.as_ref()?;
+        let backends: BTreeSet<&str> = found.iter().filter_map(Difference::backend).collect();
+        let (mut names, mut expected) = (BTreeMap::new(), BTreeMap::new());
+        if backends.is_empty() {
+            return Some((names, expected));
+        }
+        for (id, block) in &live.text.blocks {
+            let backend = &block.service.backend.name;
+            if !backends.contains(backend.as_str()) {
+                continue;
+            }
+            for (index, slot) in block.slots.iter().enumerate() {
+                let name = (backend.clone(), format!("slot{}", index + 1));
+                names.insert(name.clone(), (id.clone(), index));
+                expected.insert(name, ServerState::of(slot));
+            }
+        }
+        Some((names, expected))
+    }
+
+    /// Takes over what the worker was found to have in a slot, if `change` makes something of it; false where not.
+    pub(in crate::reconcile) fn set_by_hand(
+        &mut self,
+        id: &ServiceId,
+        index: usize,
+        change: impl Fn(&Slot) -> Option<Slot>,
+    ) -> bool {
+        let Some(live) = &mut self.live else { return false };
+        let Some(runs) = live.text.blocks.get(id).cloned() else { return false };
+        // Where something else is under way for it, that comes first.
+        let Some(slot) =
+            runs.slots.get(index).filter(|slot| self.placement.slots(id).get(index) == Some(slot))
+        else {
+            return false;
+        };
+        let Some(changed) = change(slot) else { return false };
+        let mut slots = Arc::clone(&runs.slots);
+        if let Some(place) = Arc::make_mut(&mut slots).get_mut(index) {
+            *place = changed.clone();
+        }
+        live.text.blocks.insert_mut(id.clone(), Arc::new(Block { slots, ..Block::clone(&runs) }));
+        self.placement.set(id, index, changed);
+        self.reseat(id);
+        true
+    }
+
+    /// What somebody set by hand longer ago than it is kept is undone. True where there was something.
+    pub(in crate::reconcile) fn forget_by_hand(&mut self, now: SystemTime) -> bool {
+        let mut over = Vec::new();
+        for (id, index) in &self.by_hand {
+            let slots = self.placement.slots(id);
+            if let Some(Slot::Serving(occupant)) = slots.get(*index)
+                && occupant.by_hand.as_ref().is_some_and(|by_hand| by_hand.until <= now)
+            {
+                let slot = Slot::Serving(Occupant { by_hand: None, ..occupant.clone() });
+                over.push((id.clone(), *index, slot));
+            }
+        }
+        for (id, index, slot) in &over {
+            tracing::info!(app.id = %id, "what somebody set by hand on slot{} is over", index + 1);
+            self.placement.set(id, *index, slot.clone());
+            self.reseat(id);
+        }
+        !over.is_empty()
     }
 
     /// The backends in which somebody leaves a slot.
     #[must_use]
     pub fn leaving_backends(&self) -> BTreeSet<String> {
-        let backend = |id: &ServiceId| self.effective.get(id).map(|service| service.backend.name.clone());
+        let backend = |id: &ServiceId| self.text.service(id).map(|service| service.backend.name.clone());
         self.leaving.keys().filter_map(|(id, _)| backend(id)).collect()
     }
 
@@ -210,60 +316,43 @@ impl Desired {
     pub fn advance(&mut self, usage: &BTreeMap<(String, String), Use>, drain_timeout: Duration) -> bool {
         let mut moved = BTreeSet::new();
         for ((id, index), since) in &self.leaving {
-            let Some(service) = self.effective.get(id) else { continue };
+            let Some(service) = self.text.service(id) else { continue };
+            let slots = self.placement.slots(id);
             // Nobody moves on before HAProxy was told of the step before.
-            let running = self.live.as_ref().and_then(|live| live.services.get(id)?.slots.get(*index));
-            if running != self.placement.slots(id).get(*index) {
+            let running = self.live.as_ref().and_then(|live| live.text.blocks.get(id)?.slots.get(*index));
+            if running != slots.get(*index) {
                 continue;
             }
             let Some(used) = usage.get(&(service.backend.name.clone(), format!("slot{}", index + 1))) else {
                 continue;
             };
-            let next = match &self.placement.slots(id).get(*index) {
+            let next = match slots.get(*index) {
                 Some(Slot::Draining(occupant)) if used.sessions == 0 || since.elapsed() >= drain_timeout => {
                     Slot::Closing(occupant.clone())
                 }
                 Some(Slot::Closing(_)) if used.sessions == 0 && used.connections == 0 => Slot::Free,
                 _ => continue,
             };
-            moved.insert((id.clone(), *index, matches!(next, Slot::Free)));
+            moved.insert((id.clone(), *index));
             self.placement.set(id, *index, next);
         }
-        for (id, index, free) in &moved {
-            if *free {
-                self.leaving.remove(&(id.clone(), *index));
-            }
-            self.redraw(id);
+        for (id, _) in &moved {
+            self.reseat(id);
         }
         !moved.is_empty()
     }
 
-    /// Writes the text of what runs into the files of the generation that runs, and everything that the next Causeway
-    /// needs to go on with it.
-    ///
-    /// # Errors
-    /// A template that fails, or a file that cannot be written.
-    pub fn persist(&mut self, generation: &Generation, generations: &Generations) -> Result<(), RoundError> {
-        let Some(live) = &self.live else { return Ok(()) };
-        let (files, _) = self.files_of(&live.rendered())?;
-        generations.update(generation, &files)?;
-        drop(files);
-        self.persist_places(generations)?;
-        Ok(())
-    }
-
-    /// Writes down who sits where, and what is good.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub fn persist_places(&mut self, generations: &Generations) -> Result<(), FileError> {
-        let (rendered, live) = (&self.rendered, &self.live);
-        let runs = |id: &ServiceId| {
-            let shape = rendered.shapes.get(id)?;
-            let same = |live: &Live| live.services.get(id).is_some_and(|service| service.shape == *shape);
-            live.as_ref().is_none_or(same).then(|| Arc::clone(shape))
-        };
-        self.good.prove(generations.root(), &self.effective, runs)?;
-        self.journal.write(&self.placement)
+    /// Everything that the next Causeway needs to go on with what runs, to be written down; `None` where nothing is known
+    /// to run.
+    pub(in crate::reconcile) fn snapshot(&mut self, generation: Generation, whole: bool) -> Snapshot {
+        let turn = whole || self.journal.is_long();
+        Snapshot {
+            generation,
+            text: self.live.as_ref().map(|live| live.text.clone()),
+            good: self.good.clone(),
+            placement: turn.then(|| (self.placement.clone(), self.journal.turn())),
+            templates: Arc::clone(&self.templates),
+            extra: Arc::clone(&self.extra),
+        }
     }
 }
