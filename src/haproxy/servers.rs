@@ -74,25 +74,37 @@ pub struct Use {
     pub connections: u64,
 }
 
-/// Reads the answer to `show stat`, by server.
+/// Reads the answer to `show stat` of one backend, by server. A server of which anything is not known is left out.
 #[must_use]
 pub fn parse_use(answer: &str) -> BTreeMap<String, Use> {
-    let mut lines = answer.lines().skip_while(|line| !line.starts_with("# "));
-    let header: Vec<&str> = lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
-    let column = |name: &str| header.iter().position(|word| *word == name).unwrap_or(usize::MAX);
-    let name = column("svname");
-    let sessions = [column("scur"), column("qcur")];
-    let connections = [column("used_conn_cur"), column("idle_conn_cur")];
-    lines
-        .filter_map(|line| {
-            let words: Vec<&str> = line.split(',').collect();
-            let sum = |columns: &[usize]| -> Option<u64> {
-                columns.iter().map(|at| words.get(*at).map(|word| word.parse().unwrap_or(0))).sum()
-            };
-            let usage = Use { sessions: sum(&sessions)?, connections: sum(&connections)? };
-            Some(((*words.get(name)?).to_owned(), usage))
-        })
-        .collect()
+    parse_uses(answer).into_iter().map(|((_, server), used)| (server, used)).collect()
+}
+
+/// Reads answers to `show stat`, one after the other, by backend and server. A server of which anything is not known is
+/// left out: it could be in use.
+#[must_use]
+pub fn parse_uses(answers: &str) -> BTreeMap<(String, String), Use> {
+    const COLUMNS: [&str; 6] = ["pxname", "svname", "scur", "qcur", "used_conn_cur", "idle_conn_cur"];
+    let mut columns = None;
+    let mut uses = BTreeMap::new();
+    for line in answers.lines() {
+        if let Some(header) = line.strip_prefix("# ") {
+            let header: Vec<&str> = header.split(',').collect();
+            columns = Some(COLUMNS.map(|name| header.iter().position(|word| *word == name)));
+            continue;
+        }
+        let Some(columns) = columns else { continue };
+        let words: Vec<&str> = line.split(',').collect();
+        let words = columns.map(|at| at.and_then(|at| words.get(at).copied()));
+        let [Some(backend), Some(server), Some(current), Some(queued), Some(used), Some(idle)] = words else {
+            continue;
+        };
+        let sum = |one: &str, other: &str| one.parse::<u64>().ok()?.checked_add(other.parse().ok()?);
+        if let (Some(sessions), Some(connections)) = (sum(current, queued), sum(used, idle)) {
+            uses.insert((backend.to_owned(), server.to_owned()), Use { sessions, connections });
+        }
+    }
+    uses
 }
 
 #[cfg(test)]
@@ -120,5 +132,11 @@ mod tests {
             "# pxname,svname,qcur,qmax,scur,used_conn_cur,idle_conn_cur,\nh_a_0,slot1,1,0,2,3,4,\n\n";
         assert_eq!(parse_use(answer)["slot1"], Use { sessions: 3, connections: 7 });
         assert!(parse_use("# pxname,svname\nh,slot1\n").is_empty(), "without its columns nothing is known");
+        assert!(
+            parse_use(&answer.replace(",3,4,", ",?,4,")).is_empty(),
+            "what is not a number is not nothing"
+        );
+        let two = format!("{answer}{}", answer.replace("h_a_0", "h_b_0"));
+        assert_eq!(parse_uses(&two).len(), 2);
     }
 }

@@ -237,7 +237,7 @@ mod tests {
                 "# be_name srv_name srv_addr srv_port srv_admin_state\n{text}"
             ));
             let _any = crate::haproxy::servers::parse_use(&format!(
-                "# svname,scur,qcur,used_conn_cur,idle_conn_cur\n{text}"
+                "# pxname,svname,scur,qcur,used_conn_cur,idle_conn_cur\n{text}"
             ));
             let _any = crate::haproxy::runtime::Features::parse(&text);
         }
