@@ -355,7 +355,8 @@ impl Reconciler {
     async fn change(&mut self, steps: &[Step]) -> bool {
         let Some(epoch) = self.desired.epoch() else { return false };
         let changing = self.desired.dirty().clone();
-        if let Err(error) = self.worker.carry_out(epoch, steps).await {
+        let after = |map| self.desired.after(steps, map);
+        if let Err(error) = self.worker.carry_out(epoch, steps, after).await {
             tracing::warn!("{error}; HAProxy is reloaded to make sure");
             return false;
         }
@@ -464,7 +465,8 @@ impl Reconciler {
             loop {
                 let steps = pending.peek(|changes| desired.removals(changes)).await;
                 if let Some(epoch) = desired.epoch()
-                    && let Err(error) = worker.carry_out(epoch, &steps).await
+                    && let Err(error) =
+                        worker.carry_out(epoch, &steps, |map| desired.after(&steps, map)).await
                 {
                     tracing::debug!("{error}; the new worker is told");
                 }

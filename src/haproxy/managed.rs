@@ -13,7 +13,7 @@ use nix::unistd::{Gid, Group, Pid, Uid, User, geteuid};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use super::runtime::{Info, Processes, command};
+use super::runtime::{Client, Info, Processes, command};
 use super::{Applied, CheckFailure, Generation, Generations, HaproxyError, check, log_lines};
 use crate::config::HaproxyConfig;
 use crate::durable::{FileError, make_private_dir, replace_file};
@@ -28,6 +28,7 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Managed {
     config: HaproxyConfig,
+    client: Client,
     generations: Generations,
     /// The master, where this process started it.
     child: Option<Child>,
@@ -114,7 +115,8 @@ impl Managed {
         }
         let output = config.state_dir.join("haproxy.out");
         let pid_file = config.state_dir.join("haproxy.pid");
-        Ok(Self { config: config.clone(), generations, child: None, output, pid_file })
+        let client = Client::new(config.socket.clone(), Some(config.master_socket.clone()), COMMAND);
+        Ok(Self { config: config.clone(), client, generations, child: None, output, pid_file })
     }
 
     /// The generations on disk.
@@ -131,12 +133,12 @@ impl Managed {
 
     /// What the worker says of itself; `None` where none answers.
     pub async fn info(&self) -> Option<Info> {
-        Info::parse(&command(&self.config.socket, "show info", COMMAND).await.ok()?)
+        self.client.info().await
     }
 
     /// What the master says of its processes; `None` where none answers.
     pub async fn processes(&self) -> Option<Processes> {
-        Processes::parse(&command(&self.config.master_socket, "show proc", COMMAND).await.ok()?)
+        self.client.processes().await
     }
 
     /// The generations that old workers still run, while they finish what they have (management guide, 9.4: `@!<pid>`).

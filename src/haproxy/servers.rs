@@ -119,31 +119,31 @@ pub struct Use {
     pub connections: u64,
 }
 
-/// Reads answers to `show stat`, by backend and server.
+/// Reads answers to `show stat`, one after the other, by backend and server. A server of which anything is not known is
+/// left out: it could be in use.
 #[must_use]
-pub fn parse_use(answer: &str) -> BTreeMap<(String, String), Use> {
-    let mut usage = BTreeMap::new();
-    let mut header: Vec<&str> = Vec::new();
-    for line in answer.lines() {
-        if let Some(names) = line.strip_prefix("# ") {
-            header = names.split(',').collect();
+pub fn parse_uses(answers: &str) -> BTreeMap<(String, String), Use> {
+    const COLUMNS: [&str; 6] = ["pxname", "svname", "scur", "qcur", "used_conn_cur", "idle_conn_cur"];
+    let mut columns = None;
+    let mut uses = BTreeMap::new();
+    for line in answers.lines() {
+        if let Some(header) = line.strip_prefix("# ") {
+            let header: Vec<&str> = header.split(',').collect();
+            columns = Some(COLUMNS.map(|name| header.iter().position(|word| *word == name)));
             continue;
         }
+        let Some(columns) = columns else { continue };
         let words: Vec<&str> = line.split(',').collect();
-        let word = |name: &str| {
-            let column = header.iter().position(|word| *word == name)?;
-            words.get(column).copied()
+        let words = columns.map(|at| at.and_then(|at| words.get(at).copied()));
+        let [Some(backend), Some(server), Some(current), Some(queued), Some(used), Some(idle)] = words else {
+            continue;
         };
-        let number = |name: &str| Some(word(name)?.parse::<u64>().unwrap_or(0));
-        let read = || {
-            let sessions = number("scur")? + number("qcur")?;
-            let connections = number("used_conn_cur")? + number("idle_conn_cur")?;
-            let name = (word("pxname")?.to_owned(), word("svname")?.to_owned());
-            Some((name, Use { sessions, connections }))
-        };
-        usage.extend(read());
+        let sum = |one: &str, other: &str| one.parse::<u64>().ok()?.checked_add(other.parse().ok()?);
+        if let (Some(sessions), Some(connections)) = (sum(current, queued), sum(used, idle)) {
+            uses.insert((backend.to_owned(), server.to_owned()), Use { sessions, connections });
+        }
     }
-    usage
+    uses
 }
 
 #[cfg(test)]
@@ -170,9 +170,15 @@ mod tests {
         let answer =
             "# pxname,svname,qcur,qmax,scur,used_conn_cur,idle_conn_cur,\nh_a_0,slot1,1,0,2,3,4,\n\n";
         assert_eq!(
-            parse_use(answer)[&("h_a_0".to_owned(), "slot1".to_owned())],
+            parse_uses(answer)[&("h_a_0".to_owned(), "slot1".to_owned())],
             Use { sessions: 3, connections: 7 }
         );
-        assert!(parse_use("# pxname,svname\nh,slot1\n").is_empty(), "without its columns nothing is known");
+        assert!(parse_uses("# pxname,svname\nh,slot1\n").is_empty(), "without its columns nothing is known");
+        assert!(
+            parse_uses(&answer.replace(",3,4,", ",?,4,")).is_empty(),
+            "what is not a number is not nothing"
+        );
+        let two = format!("{answer}{}", answer.replace("h_a_0", "h_b_0"));
+        assert_eq!(parse_uses(&two).len(), 2);
     }
 }

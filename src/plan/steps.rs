@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::Endpoint;
 use crate::placement::{Admin, FREE_ENDPOINT, Slot};
-use crate::render::maps::MapName;
+use crate::render::maps::{MapName, Maps};
 use crate::render::text::CHECK;
 
 /// A server of a backend, as HAProxy names it.
@@ -184,6 +184,35 @@ impl Step {
     #[must_use]
     pub fn sets_address(&self) -> bool {
         matches!(self, Self::AddServer { .. } | Self::Address { .. })
+    }
+
+    /// Whether it is done before any route changes.
+    #[must_use]
+    pub fn comes_before_routes(&self) -> bool {
+        matches!(self, Self::EnableHealth { .. } | Self::Weight { .. } | Self::Ready { .. })
+            || self.sets_address()
+    }
+
+    /// Does to maps what it does to those of HAProxy.
+    pub(crate) fn apply_to(&self, maps: &mut Maps) {
+        match self {
+            Self::AddRoute { map, key, backend } | Self::SetRoute { map, key, backend } => {
+                maps.insert(*map, key.clone(), backend.clone());
+            }
+            Self::RemoveRoute { map, key, backend } => maps.remove(*map, key, backend),
+            _ => {}
+        }
+    }
+
+    /// The map that this step touches.
+    #[must_use]
+    pub fn map(&self) -> Option<MapName> {
+        match self {
+            Self::AddRoute { map, .. } | Self::SetRoute { map, .. } | Self::RemoveRoute { map, .. } => {
+                Some(*map)
+            }
+            _ => None,
+        }
     }
 
     /// The slot that this step touches.

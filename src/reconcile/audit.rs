@@ -128,7 +128,9 @@ impl Reconciler {
                 "HAProxy reports what Causeway did not ask for (somebody at its socket?): {shown}; it is put right at run time"
             );
             let Some(epoch) = self.desired.epoch() else { return };
-            if let Err(error) = self.worker.carry_out(epoch, &steps).await {
+            // Each map is what it should be once these are carried out.
+            let after = |map| self.desired.after(&[], map);
+            if let Err(error) = self.worker.carry_out(epoch, &steps, after).await {
                 tracing::warn!("{error}; HAProxy is reloaded to make sure");
                 beyond = true;
             }

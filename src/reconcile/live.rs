@@ -214,17 +214,6 @@ impl Live {
             _ => {}
         }
     }
-
-    /// Takes over what was done to a map.
-    pub(super) fn settle_route(&mut self, step: &Step) {
-        match step {
-            Step::AddRoute { map, key, backend } | Step::SetRoute { map, key, backend } => {
-                self.text.maps.insert(*map, key.clone(), backend.clone());
-            }
-            Step::RemoveRoute { map, key, backend } => self.text.maps.remove(*map, key, backend),
-            _ => {}
-        }
-    }
 }
 
 /// How many slots have to be there.

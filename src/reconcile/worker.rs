@@ -1,12 +1,12 @@
 //! The running worker: steps are carried out on it, and what it reports is read back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::HaproxyConfig;
-use crate::haproxy::runtime::{Epoch, Reply, TransactionError, batches, command, each_line, transact};
-use crate::haproxy::servers::{ServerState, StateReader, Use, parse_states, parse_use};
+use crate::haproxy::runtime::{Client, Entry, Epoch, MapError, Reply, TransactionError};
+use crate::haproxy::servers::{ServerState, StateReader, Use, parse_states, parse_uses};
 use crate::haproxy::{Driver, HaproxyError};
 use crate::placement::{Admin, Slot};
 use crate::plan::Step;
@@ -19,6 +19,10 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const AUDIT_DEADLINE: Duration = Duration::from_secs(30);
 /// How often a new address is looked for before a slot is made ready: newer versions set it after their answer.
 const LOOKS: usize = 50;
+/// More entries of one map than this are not changed one by one.
+const MANY_ENTRIES: usize = 500;
+/// The keys and values of a map.
+type Pairs = Vec<(String, String)>;
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -39,9 +43,12 @@ pub(super) enum WorkerError {
         /// Its words.
         words: String,
     },
+    /// A map was not replaced.
+    #[error(transparent)]
+    Map(#[from] MapError),
     /// What a map should say cannot be rendered.
     #[error("{0}")]
-    Map(std::io::Error),
+    Template(std::io::Error),
     /// A new address does not show.
     #[error("{0} does not show its new address")]
     Address(String),
@@ -106,28 +113,53 @@ impl std::fmt::Display for Difference {
 
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
-    socket: PathBuf,
+    client: Arc<Client>,
 }
 
 impl Worker {
     pub(super) fn new(config: &HaproxyConfig) -> Self {
-        Self { socket: config.socket.clone() }
+        let client = Client::new(config.socket.clone(), Some(config.master_socket.clone()), DEADLINE);
+        Self { client: Arc::new(client) }
     }
 
     /// Which worker answers; `None` where none does, or HAProxy is not ours to change.
     pub(super) async fn epoch(&self, driver: &Driver) -> Option<Epoch> {
-        let Driver::Managed(managed) = driver else { return None };
-        let info = managed.info().await?;
+        let Driver::Managed(_) = driver else { return None };
+        let info = self.client.info().await?;
         Some(Epoch { pid: info.pid, generation: info.generation? })
     }
 
-    /// Carries out sorted steps: addresses first, and the rest when they show.
-    pub(super) async fn carry_out(&self, epoch: Epoch, steps: &[Step]) -> Result<(), WorkerError> {
+    /// Carries out sorted steps: addresses first, and the rest when they show. Where many entries of one map change it is
+    /// replaced at once, by what `after` says of it.
+    pub(super) async fn carry_out(
+        &self,
+        epoch: Epoch,
+        steps: &[Step],
+        after: impl FnOnce(MapName) -> Result<Pairs, WorkerError> + Copy,
+    ) -> Result<(), WorkerError> {
         let addresses = steps.iter().take_while(|step| step.sets_address()).count();
         let (addresses, rest) = steps.split_at(addresses);
         self.transact(epoch, addresses).await?;
         self.await_addresses(addresses).await?;
-        self.transact(epoch, rest).await
+        let up = rest.iter().take_while(|step| step.comes_before_routes()).count();
+        let (up, rest) = rest.split_at(up);
+        let of_map = |map: &MapName| rest.iter().filter(|step| step.map() == Some(*map)).count();
+        let replaced: Vec<MapName> =
+            MapName::ALL.into_iter().filter(|map| of_map(map) > MANY_ENTRIES).collect();
+        if replaced.is_empty() {
+            let together: Vec<Step> = up.iter().chain(rest).cloned().collect();
+            return self.transact(epoch, &together).await;
+        }
+        self.transact(epoch, up).await?;
+        for map in &replaced {
+            let pairs = after(*map)?;
+            let entries = pairs.iter().map(|(key, value)| Entry::new(key, value));
+            let entries: Vec<Entry<'_>> = entries.collect::<Result<_, _>>().map_err(MapError::from)?;
+            self.client.replace_map(epoch, map.file(), entries).await?;
+        }
+        let one_by_one = |step: &&Step| step.map().is_none_or(|map| !replaced.contains(&map));
+        let rest: Vec<Step> = rest.iter().filter(one_by_one).cloned().collect();
+        self.transact(epoch, &rest).await
     }
 
     async fn transact(&self, epoch: Epoch, steps: &[Step]) -> Result<(), WorkerError> {
@@ -135,13 +167,13 @@ impl Worker {
             return Ok(());
         }
         let commands: Vec<String> = steps.iter().map(Step::command).collect();
-        let replies = transact(&self.socket, epoch, &commands, DEADLINE).await?;
+        let replies = self.client.transact(epoch, &commands).await?;
         for (command, reply) in commands.into_iter().zip(replies) {
-            if let Reply::Refused(words) | Reply::Unknown(words) = reply {
-                // What is to be gone is gone already.
-                if command.starts_with("del map ") && words.contains("not found") {
-                    continue;
-                }
+            // What is to be gone is gone already.
+            let gone = command.starts_with("del map ") && reply.is_absent();
+            if let Reply::Refused(words) | Reply::Unknown(words) = reply
+                && !gone
+            {
                 return Err(WorkerError::Refused { command, words });
             }
         }
@@ -183,11 +215,7 @@ impl Worker {
     ) -> Result<BTreeMap<(String, String), ServerState>, HaproxyError> {
         let lines: Vec<String> =
             backends.iter().map(|backend| format!("show servers state {backend}")).collect();
-        let mut states = BTreeMap::new();
-        for batch in batches(&lines) {
-            states.extend(parse_states(&command(&self.socket, &batch.join(";"), DEADLINE).await?));
-        }
-        Ok(states)
+        Ok(parse_states(&self.client.ask_many(&lines).await?))
     }
 
     /// Where what HAProxy reports of the servers of some backends differs from what is expected.
@@ -211,9 +239,8 @@ impl Worker {
         maps: &[MapName],
         templates: &Templates,
     ) -> Result<Vec<Difference>, WorkerError> {
-        let drawn = |block: &&std::sync::Arc<Block>| {
-            block.shape.contains(SERVERS_MARK) || text.head.contains(SERVERS_MARK)
-        };
+        let drawn =
+            |block: &&Arc<Block>| block.shape.contains(SERVERS_MARK) || text.head.contains(SERVERS_MARK);
         // How many of its slots HAProxy has named so far.
         let mut backends: BTreeMap<&str, (&[Slot], usize)> = text
             .blocks
@@ -223,7 +250,8 @@ impl Worker {
             .collect();
         let mut differences = Vec::new();
         let mut reader = StateReader::default();
-        each_line(&self.socket, "show servers state", AUDIT_DEADLINE, |line| {
+        let question = "show servers state";
+        let read = |line: &str| {
             let Some((backend, server, found)) = reader.read(line) else { return };
             let Some((slots, seen)) = backends.get_mut(backend) else { return };
             let number = server.strip_prefix("slot").and_then(|number| number.parse::<usize>().ok());
@@ -231,8 +259,8 @@ impl Worker {
                 *seen += 1;
                 differences.extend(difference(backend, server, Some(found), ServerState::of(slot)));
             }
-        })
-        .await?;
+        };
+        self.client.ask_for_lines(question, AUDIT_DEADLINE, read).await?;
         for (backend, (slots, _)) in backends.iter().filter(|(_, (slots, seen))| slots.len() != *seen) {
             for (slot, number) in slots.iter().zip(1..) {
                 // Which one it is shows when it is looked at again.
@@ -250,22 +278,15 @@ impl Worker {
         Ok(differences)
     }
 
-    /// Where the entries of a map differ from what its file says: the operator's template may say more than the routes.
+    /// Where the entries of a map differ from what its file says.
     pub(super) async fn map_differences(
         &self,
         map: MapName,
         maps: &Maps,
         templates: &Templates,
     ) -> Result<Vec<Difference>, WorkerError> {
-        let mut file = Vec::new();
-        templates.map(maps, map, &mut file).map_err(WorkerError::Map)?;
-        let file = String::from_utf8_lossy(&file);
-        let answer = command(&self.socket, &format!("show map {}", map.file()), DEADLINE).await?;
-        let pair = |line: &'_ str| {
-            let (key, value) = line.trim().split_once(' ')?;
-            (!key.starts_with('#')).then(|| (key.to_owned(), value.trim().to_owned()))
-        };
-        let expected: BTreeMap<String, String> = file.lines().filter_map(pair).collect();
+        let expected: BTreeMap<String, String> = pairs(map, maps, templates)?.into_iter().collect();
+        let answer = self.client.ask(&format!("show map {}", map.file())).await?;
         let entries: BTreeMap<String, String> =
             answer.lines().filter_map(|line| pair(line.split_once(' ')?.1)).collect();
         let keys: BTreeSet<&String> = expected.keys().chain(entries.keys()).collect();
@@ -283,12 +304,20 @@ impl Worker {
         backends: &BTreeSet<String>,
     ) -> Result<BTreeMap<(String, String), Use>, HaproxyError> {
         let lines: Vec<String> = backends.iter().map(|backend| format!("show stat {backend} 4 -1")).collect();
-        let mut usage = BTreeMap::new();
-        for batch in batches(&lines) {
-            usage.extend(parse_use(&command(&self.socket, &batch.join(";"), DEADLINE).await?));
-        }
-        Ok(usage)
+        Ok(parse_uses(&self.client.ask_many(&lines).await?))
     }
+}
+
+/// The keys and values of a map, as its file says them: the operator's template may say more than the routes.
+pub(super) fn pairs(map: MapName, maps: &Maps, templates: &Templates) -> Result<Pairs, WorkerError> {
+    let mut file = Vec::new();
+    templates.map(maps, map, &mut file).map_err(WorkerError::Template)?;
+    Ok(String::from_utf8_lossy(&file).lines().filter_map(pair).collect())
+}
+
+fn pair(line: &str) -> Option<(String, String)> {
+    let (key, value) = line.trim().split_once(' ')?;
+    (!key.starts_with('#')).then(|| (key.to_owned(), value.trim().to_owned()))
 }
 
 fn difference(

@@ -14,7 +14,7 @@ use crate::placement::{Occupant, Slot};
 use crate::plan::{Reason, ServerName, Step};
 use crate::reconcile::good::Blocks;
 use crate::reconcile::live::Live;
-use crate::reconcile::worker::Difference;
+use crate::reconcile::worker::{Difference, WorkerError, pairs};
 use crate::reconcile::writer::Snapshot;
 use crate::render::maps::MapName;
 use crate::render::{Block, Files, Templates, Text};
@@ -156,7 +156,7 @@ impl Desired {
     pub fn settle(&mut self, steps: &[Step]) {
         let Some(mut live) = self.live.take() else { return };
         for step in steps {
-            live.settle_route(step);
+            step.apply_to(&mut live.text.maps);
         }
         let dirty = std::mem::take(&mut self.dirty);
         let entries = |service: &Service| self.entries(service);
@@ -216,6 +216,19 @@ impl Desired {
             }
         }
         steps
+    }
+
+    /// What a map of the running worker holds once some steps are carried out.
+    pub(in crate::reconcile) fn after(
+        &self,
+        steps: &[Step],
+        map: MapName,
+    ) -> Result<Vec<(String, String)>, WorkerError> {
+        let mut maps = self.live.as_ref().map(|live| live.text.maps.clone()).unwrap_or_default();
+        for step in steps.iter().filter(|step| step.map() == Some(map)) {
+            step.apply_to(&mut maps);
+        }
+        pairs(map, &maps, &self.templates)
     }
 
     /// The maps that the running text looks anything up in; HAProxy knows no others.
