@@ -81,6 +81,9 @@ pub struct HaproxyConfig {
     /// How often what HAProxy reports is compared with what it was brought to.
     #[serde(with = "humantime_serde")]
     pub audit_interval: Duration,
+    /// How often HAProxy is asked for the figures of each service.
+    #[serde(with = "humantime_serde")]
+    pub stats_interval: Duration,
     /// How long the check of a configuration may take.
     #[serde(with = "humantime_serde")]
     pub check_timeout: Duration,
@@ -133,6 +136,7 @@ impl Default for HaproxyConfig {
             reload_interval: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
             audit_interval: Duration::from_secs(15),
+            stats_interval: Duration::from_secs(10),
             check_timeout: Duration::from_secs(60),
             reload_timeout: Duration::from_secs(60),
             config_path: None,
@@ -325,6 +329,7 @@ impl HaproxyConfig {
             ("reload_timeout", self.reload_timeout),
             ("command_timeout", self.command_timeout),
             ("audit_interval", self.audit_interval),
+            ("stats_interval", self.stats_interval),
         ] {
             if duration.is_zero() {
                 mistakes.push(format!("haproxy.{key}: has to be longer than nothing"));
