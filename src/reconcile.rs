@@ -131,7 +131,7 @@ impl Reconciler {
                     self.write_files();
                     return self.driver;
                 }
-                changes = pending.take() => self.take(changes),
+                (changes, _since) = pending.take() => self.take(changes),
                 () = tokio::time::sleep_until(next_round.unwrap_or_else(Instant::now)), if next_round.is_some() => {
                     self.round().await;
                 }

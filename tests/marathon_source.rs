@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use causeway::config::{MarathonConfig, TokenScheme};
 use causeway::model::{App, AppId, Problem, ProblemKind, TaskId, TaskState};
 use causeway::sources::marathon::{Marathon, MarathonError, MarathonStatus, parse_apps};
-use causeway::sources::{Refresh, SourceEvent};
+use causeway::sources::{Refresh, SourceEvent, SourceMessage};
+use causeway::telemetry::Metrics;
 use tokio::sync::{mpsc, watch};
 
 #[path = "marathon_source/access.rs"]
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Everything that was told, folded as the state of the program folds it.
 struct Followed {
-    rx: mpsc::Receiver<SourceEvent>,
+    rx: mpsc::Receiver<SourceMessage>,
     refresh: Refresh,
     status: watch::Receiver<MarathonStatus>,
     apps: BTreeMap<String, Arc<App>>,
@@ -35,7 +36,7 @@ struct Followed {
 
 impl Followed {
     fn new(config: &MarathonConfig) -> Self {
-        let marathon = Marathon::new(config, HashSet::new()).unwrap();
+        let marathon = Marathon::new(config, HashSet::new(), Metrics::default()).unwrap();
         let (tx, rx) = mpsc::channel(64);
         let refresh = Refresh::default();
         let status = marathon.status();
@@ -82,7 +83,7 @@ impl Followed {
             let event = event.unwrap_or_else(|_| {
                 panic!("waited in vain until {what}; known: {:?}; {:?}", self.apps, *self.status.borrow())
             });
-            self.fold(event.expect("the source goes on"));
+            self.fold(event.expect("the source goes on").event);
         }
     }
 
@@ -433,7 +434,7 @@ async fn an_agent_without_an_address_is_a_problem_of_its_app_alone() {
 #[tokio::test]
 async fn following_ends_when_nobody_listens() {
     let fake = Fake::new(&list(&[])).await;
-    let marathon = Marathon::new(&config(&[fake.url()]), HashSet::new()).unwrap();
+    let marathon = Marathon::new(&config(&[fake.url()]), HashSet::new(), Metrics::default()).unwrap();
     let (tx, rx) = mpsc::channel(1);
     let following = tokio::spawn(marathon.follow(tx, Refresh::default()));
     drop(rx);
