@@ -83,7 +83,7 @@ async fn run_locked(
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
     let state =
         State::new(&config.labels, &config.safety, ports.reserved(&config.haproxy, https), served_before);
-    let reconciler = Reconciler::new(driver, desired, loaded, &config);
+    let reconciler = Reconciler::new(driver, desired, loaded, &config, metrics.clone());
 
     let (events_tx, events) = mpsc::channel(EVENTS);
     let refresh = Refresh::default();

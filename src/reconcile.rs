@@ -16,6 +16,7 @@ use crate::model::ServiceId;
 use crate::plan::{Plan, Reason, Step, plan};
 use crate::render::{Files, TemplateError};
 use crate::state::Changes;
+use crate::telemetry::Metrics;
 
 mod audit;
 pub mod desired;
@@ -84,12 +85,21 @@ pub struct Reconciler {
     drift: Vec<String>,
     /// The text is equal, but of the worker itself nothing is known yet.
     audit_soon: bool,
+    metrics: Metrics,
+    /// When the oldest event came in that is not applied yet.
+    since: Option<std::time::Instant>,
 }
 
 impl Reconciler {
     /// A reconciler for what `driver` runs; `loaded` is what it was found to run.
     #[must_use]
-    pub fn new(driver: Driver, desired: Desired, loaded: Option<Files>, config: &Config) -> Self {
+    pub fn new(
+        driver: Driver,
+        desired: Desired,
+        loaded: Option<Files>,
+        config: &Config,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             driver,
             worker: Worker::new(&config.haproxy),
@@ -107,6 +117,8 @@ impl Reconciler {
             adopted: false,
             drift: Vec::new(),
             audit_soon: false,
+            metrics,
+            since: None,
         }
     }
 
@@ -131,7 +143,10 @@ impl Reconciler {
                     self.write_files();
                     return self.driver;
                 }
-                (changes, _since) = pending.take() => self.take(changes),
+                (changes, since) = pending.take() => {
+                    self.since = [self.since, since].into_iter().flatten().min();
+                    self.take(changes);
+                }
                 () = tokio::time::sleep_until(next_round.unwrap_or_else(Instant::now)), if next_round.is_some() => {
                     self.round().await;
                 }
@@ -184,6 +199,8 @@ impl Reconciler {
         let told: BTreeSet<ServiceId> =
             if first { changes.keys().cloned().collect() } else { BTreeSet::new() };
         for (id, service) in changes {
+            let backend = service.as_ref().map(|service| service.backend.name.as_str());
+            self.metrics.backends().set(&id, backend);
             self.desired.set(id, service);
         }
         if first {
@@ -280,6 +297,7 @@ impl Reconciler {
                 return self.reload().await;
             }
             self.unwritten = true;
+            self.metrics.plan_runtime(steps.len(), begun.elapsed());
             report::runtime(&steps, &self.desired.take_events(), begun.elapsed());
         } else {
             self.desired.settle(&[]);
@@ -295,6 +313,14 @@ impl Reconciler {
         }
         if self.waiting.is_empty() {
             self.desired.forget_events();
+        }
+        // What can wait for the next reload keeps nobody waiting.
+        if !self.is_reload_due() {
+            if steps.is_empty() {
+                self.metrics.plan_noop();
+                self.since = None;
+            }
+            self.brought();
         }
         if std::mem::take(&mut self.adopted) && steps.is_empty() && self.waiting.is_empty() {
             tracing::info!("nothing to do: what runs is what is desired");
@@ -351,6 +377,9 @@ impl Reconciler {
                 match plan(&candidate.files, self.loaded.as_ref()) {
                     Plan::Noop => {
                         self.proven(candidate).await;
+                        self.metrics.plan_noop();
+                        self.since = None;
+                        self.brought();
                         self.desired.forget_events();
                         self.audit_soon = true;
                         return Ok(());
@@ -363,9 +392,12 @@ impl Reconciler {
                     let events = self.desired.take_events();
                     report::reload(&applied, number, &reasons, &events, begun.elapsed());
                     self.proven(candidate).await;
+                    self.metrics.reload_done(&reasons, applied, begun.elapsed());
+                    self.brought();
                     return Ok(());
                 }
                 Err(error) => {
+                    self.metrics.reload_failed((&error).into());
                     let to_blame = match &error {
                         RoundError::Haproxy(error) => self.desired.blame(error, &candidate),
                         _ => false,

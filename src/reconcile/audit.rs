@@ -49,9 +49,11 @@ impl Reconciler {
                 haproxy.drift = differences.len(),
                 "HAProxy reports what Causeway did not ask for (somebody at its socket?): {shown}; it is reloaded"
             );
+            self.metrics.drift(differences.len());
             self.waiting = BTreeSet::from([Reason::Drift]);
-            if let Err(error) = self.reload().await {
-                self.failed(&error);
+            match self.reload().await {
+                Ok(()) => self.metrics.drift_repaired(),
+                Err(error) => self.failed(&error),
             }
         }
     }

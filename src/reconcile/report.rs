@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::haproxy::Applied;
 use crate::plan::{Reason, Step};
+use crate::telemetry::metrics::Failure;
+
+use super::{Reconciler, RoundError};
 
 /// What a line names; the rest is a number.
 const SHOWN: usize = 3;
@@ -51,4 +54,24 @@ fn what(events: &[String]) -> String {
         what.push(format!("and {} more", events.len() - SHOWN));
     }
     if what.is_empty() { "configuration".to_owned() } else { what.join("; ") }
+}
+
+impl From<&RoundError> for Failure {
+    fn from(error: &RoundError) -> Self {
+        match error {
+            RoundError::Template(_) => Self::Template,
+            RoundError::Haproxy(error) => error.into(),
+            RoundError::File(_) => Self::File,
+        }
+    }
+}
+
+impl Reconciler {
+    /// HAProxy has all that was told.
+    pub(super) fn brought(&mut self) {
+        self.metrics.brought();
+        if let Some(since) = self.since.take() {
+            self.metrics.applied(since);
+        }
+    }
 }
