@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::sources::Sources;
+use crate::model::ProblemKind;
 use crate::telemetry::process::Process;
 
 /// One label and its value; the values come from the code, so that there are only so many.
@@ -138,6 +139,9 @@ impl Families {
         // A counter that appears with its first event has no increase to show.
         for kind in ["noop", "runtime", "reload"] {
             drop(families.plans.get_or_create(&[("kind", kind)]));
+        }
+        for kind in ProblemKind::ALL {
+            drop(families.problems.get_or_create(&[("kind", kind.name())]));
         }
         for how in ["start", "reload"] {
             drop(families.reloads.get_or_create(&[("how", how)]));
