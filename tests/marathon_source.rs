@@ -15,6 +15,8 @@ use tokio::sync::{mpsc, watch};
 
 #[path = "marathon_source/access.rs"]
 mod access;
+#[path = "marathon_source/announced.rs"]
+mod announced;
 #[path = "marathon_source/fake.rs"]
 mod fake;
 
@@ -32,6 +34,8 @@ struct Followed {
     problems: BTreeMap<String, Vec<Problem>>,
     full_reads: usize,
     removed: usize,
+    /// When the events came in that were answered, in the order of the answers.
+    since: Vec<Instant>,
 }
 
 impl Followed {
@@ -50,6 +54,7 @@ impl Followed {
             problems: BTreeMap::new(),
             full_reads: 0,
             removed: 0,
+            since: Vec::new(),
         }
     }
 
@@ -83,7 +88,9 @@ impl Followed {
             let event = event.unwrap_or_else(|_| {
                 panic!("waited in vain until {what}; known: {:?}; {:?}", self.apps, *self.status.borrow())
             });
-            self.fold(event.expect("the source goes on").event);
+            let message = event.expect("the source goes on");
+            self.since.extend(message.since);
+            self.fold(message.event);
         }
     }
 
