@@ -12,14 +12,17 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, HaproxyMode, OnExit};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
-use crate::haproxy::{Driver, External, Managed};
+use crate::haproxy::{Driver, External, Managed, stats};
 use crate::reconcile::desired::Desired;
 use crate::reconcile::{Pending, Reconciler};
 use crate::render::{Files, Templates};
 use crate::rules::FileStore;
 use crate::sources::marathon::Marathon;
-use crate::sources::{Refresh, SourceEvent, rules};
-use crate::state::State;
+use crate::sources::{Refresh, SourceMessage, rules};
+use crate::state::{Counts, State};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Source;
+use crate::web::{self, Door};
 
 pub mod inputs;
 
@@ -28,14 +31,41 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How many events may wait for the state; a full read of a large cluster waits here instead of in memory.
 const EVENTS: usize = 1024;
 
+/// How often the metrics learn what the state holds, if it changed: counting walks all of it.
+const COUNT: Duration = Duration::from_secs(1);
+
 /// Runs until `stop`, or until a part of it dies.
 ///
 /// # Errors
 /// What keeps it from starting, or which part ended.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
-    let _lock = lock(&config.haproxy.state_dir)?;
+    let lock = lock(&config.haproxy.state_dir)?;
+    // Before HAProxy is touched: what cannot start leaves everything as it was.
+    let door = Door::open(&config.web)?;
+    run_locked(config, door, stop, lock).await
+}
+
+/// As [`run`], with a door that was opened before, whose address the caller knows.
+///
+/// # Errors
+/// What keeps it from starting, or which part ended.
+pub async fn run_with(config: Config, door: Option<Door>, stop: CancellationToken) -> Result<()> {
+    let lock = lock(&config.haproxy.state_dir)?;
+    run_locked(config, door, stop, lock).await
+}
+
+async fn run_locked(
+    config: Config,
+    door: Option<Door>,
+    stop: CancellationToken,
+    _lock: std::fs::File,
+) -> Result<()> {
     // Whoever drops this future ends every part of it.
     let _stopped = stop.clone().drop_guard();
+    let metrics = Metrics::new(&config.statsd);
+    metrics.started();
+    // It answers while HAProxy is still being looked for: that Causeway is not ready yet is worth knowing.
+    let mut serving = tokio::spawn(web::serve(door, metrics.clone(), stop.clone()));
     let templates = Templates::load(&config.template)?;
     let managed = config.haproxy.mode == HaproxyMode::Managed;
     let jail = if managed { Jail::of(&config.haproxy)? } else { None };
@@ -50,11 +80,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let head = inputs::head(&config, jail.as_ref(), &ports);
     let desired = Desired::new(templates, head, ports.clone(), extra, &config.haproxy);
     let served_before: HashSet<_> = desired.served_before();
-    let marathon = Marathon::new(&config.marathon, served_before.clone())?;
+    let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
     let state =
         State::new(&config.labels, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     let pending = Pending::default();
-    let reconciler = Reconciler::new(driver, desired, loaded, pending.clone(), &config);
+    let reconciler = Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone());
 
     let (events_tx, events) = mpsc::channel(EVENTS);
     let refresh = Refresh::default();
@@ -62,13 +92,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let source = marathon.follow(events_tx.clone(), refresh.clone());
     parts.spawn(async { (source.await, "the Marathon source").1 });
     let store = FileStore::new(&config.rules_file());
+    let watcher = metrics.clone();
     parts.spawn(async move {
-        if let Err(error) = rules::follow(store, events_tx).await {
+        if let Err(error) = rules::follow(store, events_tx, watcher).await {
             tracing::error!("the rules file cannot be watched: {error}");
         }
         "the rules source"
     });
-    let fold = fold(state, events, pending, refresh, config.safety.hold_time);
+    let looking = stats::follow(config.haproxy.clone(), metrics.clone());
+    parts.spawn(async { (looking.await, "the look at HAProxy's figures").1 });
+    let fold = fold(state, events, pending, refresh, config.safety.hold_time, metrics);
     parts.spawn(async { (fold.await, "the state").1 });
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
 
@@ -79,6 +112,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
             Some(Ok(part)) => format!("{part} has ended"),
             Some(Err(error)) => format!("a part of Causeway has failed ({error})"),
             None => "nothing is left to do".to_owned(),
+        }),
+        // It ends only when it is told to, so that answers that are under way are not cut off.
+        ended = &mut serving => Some(match ended {
+            Ok(Ok(())) => "the web server has ended".to_owned(),
+            Ok(Err(error)) => format!("the web server has failed ({error})"),
+            Err(error) => format!("the web server has failed ({error})"),
         }),
         // It ends only when it is told to, or by a panic.
         ended = &mut reconciling => match ended {
@@ -100,6 +139,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         && config.haproxy.on_exit == OnExit::Stop
     {
         managed.stop().await;
+    }
+    if !serving.is_finished() {
+        let _ended = tokio::time::timeout(GRACE, serving).await;
     }
     match died {
         None => Ok(()),
@@ -147,10 +189,11 @@ async fn open(config: &Config, jail: Option<&Jail>) -> Result<(Driver, Option<Fi
 /// Folds what the sources say, until they are gone.
 async fn fold(
     mut state: State,
-    mut events: mpsc::Receiver<SourceEvent>,
+    mut events: mpsc::Receiver<SourceMessage>,
     pending: Pending,
     refresh: Refresh,
     hold_time: Duration,
+    metrics: Metrics,
 ) {
     let mut believe = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
         .expect("SIGUSR1 is a signal that can be caught");
@@ -158,13 +201,30 @@ async fn fold(
         .expect("SIGHUP is a signal that can be caught");
     let mut ask_again =
         tokio::time::interval((hold_time / 6).clamp(Duration::from_millis(100), Duration::from_secs(10)));
+    let mut count = tokio::time::interval(COUNT);
+    count.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut counted = Counts::default();
+    let mut to_count = true;
     loop {
         let was_ready = state.is_ready();
+        let mut since = None;
         let changes = tokio::select! {
-            event = events.recv() => match event {
-                Some(event) => state.fold(event, Instant::now()),
+            message = events.recv() => match message {
+                Some(message) => {
+                    since = message.since;
+                    state.fold(message.event, Instant::now())
+                }
                 None => return,
             },
+            _ = count.tick(), if to_count => {
+                to_count = false;
+                let counts = state.counts();
+                if counts != counted {
+                    metrics.state(&counts);
+                    counted = counts;
+                }
+                continue;
+            }
             _ = believe.recv() => {
                 tracing::info!("SIGUSR1: {}", if state.held().is_some() { "the held read is applied" } else { "nothing is held" });
                 state.believe_held()
@@ -181,11 +241,17 @@ async fn fold(
                 continue;
             }
         };
+        to_count = true;
+        for (source, ready) in [(Source::Marathon, state.has_apps()), (Source::Rules, state.has_rules())] {
+            if ready {
+                metrics.source_ready(source);
+            }
+        }
         for problem in state.take_new_problems() {
             tracing::warn!("{problem}");
         }
         if !changes.is_empty() || (state.is_ready() && !was_ready) {
-            pending.add(changes);
+            pending.add(changes, since);
         }
     }
 }

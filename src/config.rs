@@ -10,14 +10,18 @@ mod haproxy;
 mod load;
 mod marathon;
 mod serde_optional;
+mod statsd;
 #[cfg(test)]
 mod tests;
+mod web;
 
 pub(crate) use haproxy::split_bind;
 pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
 pub use load::ConfigError;
 pub(crate) use load::SECRETS;
 pub use marathon::{MarathonConfig, TokenScheme};
+pub use statsd::StatsdConfig;
+pub use web::WebConfig;
 
 /// The whole configuration, one struct a concern.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -37,6 +41,10 @@ pub struct Config {
     pub tls: TlsConfig,
     /// When a source is not believed.
     pub safety: SafetyConfig,
+    /// Causeway's own HTTP server.
+    pub web: WebConfig,
+    /// Metrics by StatsD's protocol.
+    pub statsd: StatsdConfig,
     /// Causeway's own log.
     pub log: LogConfig,
 }
@@ -69,6 +77,8 @@ impl Config {
         mistakes.extend(self.haproxy.mistakes(!self.tls.certificates.is_empty()));
         mistakes.extend(self.template.mistakes());
         mistakes.extend(self.safety.mistakes());
+        mistakes.extend(self.web.mistakes(&self.haproxy, !self.tls.certificates.is_empty()));
+        mistakes.extend(self.statsd.mistakes());
         mistakes.extend(self.log.mistakes());
         for certificate in self.tls.certificates.iter().filter(|path| !path.exists()) {
             mistakes.push(format!("tls.certificates: {} does not exist", certificate.display()));

@@ -52,13 +52,14 @@ pub async fn run(args: &DemoArgs, stop: CancellationToken) -> Result<()> {
         let response = client.post(format!("{}/v2/apps", stand_in.url())).json(&app).send().await?;
         response.error_for_status().with_context(|| format!("posting {}", app["id"]))?;
     }
+    let web = config.web.listen.clone();
     let mut bridging = tokio::spawn(bridge::run(config, stop.clone()));
     let served = tokio::select! {
         served = wait_until_served(&client, args.http_port, &stop) => served,
         ended = &mut bridging => return ended.context("the bridge")?,
     };
     let result = if served.is_ok() && !stop.is_cancelled() {
-        tell(&page(args.marathon_port, args.http_port));
+        tell(&page(args.marathon_port, args.http_port, &web));
         if args.once { show_once(&client, args, &stop).await } else { Ok(()) }
     } else {
         served
@@ -133,7 +134,7 @@ async fn wait_until_served(client: &reqwest::Client, port: u16, stop: &Cancellat
     Ok(())
 }
 
-fn page(marathon: u16, http: u16) -> String {
+fn page(marathon: u16, http: u16, web: &str) -> String {
     let mut page =
         String::from("\nHAProxy serves what the stand-in Marathon runs. Try, in another terminal:\n\n");
     for (name, host, path, _) in WAYS {
@@ -146,6 +147,7 @@ fn page(marathon: u16, http: u16) -> String {
   echo hello | curl -s -m1 telnet://127.0.0.1:{TCP_PORT}                 # a TCP app, by its service port
   curl -H 'Host: unknown.example.com' http://127.0.0.1:{http}/        # nobody has it: 404
   curl http://127.0.0.1:{STATS_PORT}/metrics    http://127.0.0.1:{STATS_PORT}/haproxy?stats
+  curl http://{web}/metrics    http://{web}/status   # under the apps' own names
 
 Change what runs, and watch the line that says what happened and why:
 

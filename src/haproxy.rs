@@ -8,6 +8,7 @@ pub mod managed;
 pub mod runtime;
 pub mod servers;
 pub mod service_ports;
+pub mod stats;
 
 use std::time::Duration;
 

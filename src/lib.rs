@@ -19,3 +19,4 @@ pub mod services;
 pub mod sources;
 pub mod state;
 pub mod telemetry;
+pub mod web;

@@ -11,12 +11,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
-use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Applied, Driver, HaproxyError};
 use crate::model::ServiceId;
-use crate::plan::{Plan, Reason, Step, plan};
+use crate::plan::{Reason, Step};
 use crate::render::{Files, TemplateError};
 use crate::state::Changes;
+use crate::telemetry::Metrics;
 
 mod audit;
 pub mod desired;
@@ -24,6 +24,7 @@ pub mod good;
 mod journal;
 mod live;
 mod pending;
+mod reload;
 mod report;
 mod worker;
 mod writer;
@@ -92,6 +93,9 @@ pub struct Reconciler {
     drift: Vec<String>,
     /// The text is equal, but of the worker itself nothing is known yet.
     audit_soon: bool,
+    metrics: Metrics,
+    /// When the oldest event came in that is not applied yet.
+    since: Option<std::time::Instant>,
 }
 
 impl Reconciler {
@@ -103,6 +107,7 @@ impl Reconciler {
         loaded: Option<Files>,
         pending: Pending,
         config: &Config,
+        metrics: Metrics,
     ) -> Self {
         Self {
             writer: Writer::new(driver.generations(), desired.good_blocks()),
@@ -124,6 +129,8 @@ impl Reconciler {
             auditing: None,
             drift: Vec::new(),
             audit_soon: false,
+            metrics,
+            since: None,
         }
     }
 
@@ -149,7 +156,10 @@ impl Reconciler {
                     self.write_all().await;
                     return self.driver;
                 }
-                changes = self.pending.take() => self.take(changes),
+                (changes, since) = self.pending.take() => {
+                    self.since = [self.since, since].into_iter().flatten().min();
+                    self.take(changes);
+                }
                 () = tokio::time::sleep_until(next_round.unwrap_or_else(Instant::now)), if next_round.is_some() => {
                     self.round().await;
                 }
@@ -231,6 +241,7 @@ impl Reconciler {
             self.dirty = true;
         }
         self.forget_by_hand();
+        self.count();
         self.write(false);
     }
 
@@ -318,6 +329,7 @@ impl Reconciler {
         let begun = Instant::now();
         let head = self.desired.render_head();
         self.desired.forget_unseen();
+        self.name_backends();
         let (steps, mut reasons) = self.desired.work();
         if !steps.is_empty() {
             if let Err(error) = self.desired.note_placement() {
@@ -328,6 +340,7 @@ impl Reconciler {
                 return self.reload().await;
             }
             self.unwritten = true;
+            self.metrics.plan_runtime(steps.len(), begun.elapsed());
             report::runtime(&steps, &self.desired.take_events(), begun.elapsed());
         } else {
             self.desired.settle(&[]);
@@ -343,6 +356,14 @@ impl Reconciler {
         }
         if self.waiting.is_empty() {
             self.desired.forget_events();
+        }
+        // What can wait for the next reload keeps nobody waiting.
+        if !self.is_reload_due() {
+            if steps.is_empty() {
+                self.metrics.plan_noop();
+                self.since = None;
+            }
+            self.brought();
         }
         if std::mem::take(&mut self.adopted) && steps.is_empty() && self.waiting.is_empty() {
             tracing::info!("nothing to do: what runs is what is desired");
@@ -384,147 +405,6 @@ impl Reconciler {
             }
         }
     }
-
-    /// Brings HAProxy there by a new generation. Whoever is to blame for what HAProxy does not take is put aside, service
-    /// by service, and the rest goes on.
-    async fn reload(&mut self) -> Result<(), RoundError> {
-        self.probe_ports().await;
-        for _ in 0..CULPRITS {
-            let begun = Instant::now();
-            if matches!(self.driver, Driver::Managed(_)) && self.desired.try_own_ports() && self.plans_anew()
-            {
-                return Ok(());
-            }
-            let candidate = self.desired.candidate()?;
-            let mut reasons: Vec<Reason> = self.waiting.iter().cloned().collect();
-            if self.desired.epoch().is_none() {
-                let files = match &self.loaded {
-                    Some(_) => self.desired.whole_files(&candidate).map_err(of_template)?,
-                    None => Files::default(),
-                };
-                match plan(&files, self.loaded.as_ref()) {
-                    Plan::Noop => {
-                        self.proven(candidate).await;
-                        self.desired.forget_events();
-                        self.audit_soon = true;
-                        return Ok(());
-                    }
-                    Plan::Reload { reasons: found } => reasons = found,
-                }
-            }
-            match self.load(&candidate).await {
-                Ok((applied, number)) => {
-                    let events = self.desired.take_events();
-                    report::reload(&applied, number, &reasons, &events, begun.elapsed());
-                    self.proven(candidate).await;
-                    return Ok(());
-                }
-                Err(error) => {
-                    let to_blame = match &error {
-                        RoundError::Haproxy(error) => self.desired.blame(error, &candidate),
-                        _ => false,
-                    };
-                    if !matches!(error, RoundError::Haproxy(HaproxyError::Check(_))) {
-                        self.look_anew().await;
-                    }
-                    if !to_blame {
-                        return Err(error);
-                    }
-                    if self.plans_anew() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        let alerts = vec![format!("more than {CULPRITS} services are refused one after the other")];
-        Err(HaproxyError::Check(crate::haproxy::CheckFailure { alerts }).into())
-    }
-
-    /// After somebody was put aside: without them there may be nothing left that needs a reload.
-    fn plans_anew(&mut self) -> bool {
-        let anew = self.desired.epoch().is_some() && !self.waiting.contains(&Reason::Drift);
-        if anew {
-            self.waiting.clear();
-            self.dirty = true;
-        }
-        anew
-    }
-
-    /// Writes a generation, lets HAProxy check it, and makes it the running one. The old worker serves until then: who
-    /// leaves meanwhile is drained there at once, and in the new one by the next round.
-    async fn load(&mut self, candidate: &desired::Candidate) -> Result<(Applied, u64), RoundError> {
-        let files = self.desired.files(&candidate.text);
-        let generation = tokio::task::block_in_place(|| self.driver.generations().write(&files))?;
-        let driver = &mut self.driver;
-        let loading = async {
-            driver.check(&generation).await?;
-            driver.apply(&generation).await
-        };
-        let (desired, worker, pending) = (&self.desired, &self.worker, &self.pending);
-        let removing = async {
-            loop {
-                let steps = pending.peek(|changes| desired.removals(changes)).await;
-                if let Some(epoch) = desired.epoch()
-                    && let Err(error) =
-                        worker.carry_out(epoch, &steps, |map| desired.after(&steps, map)).await
-                {
-                    tracing::debug!("{error}; the new worker is told");
-                }
-            }
-        };
-        let applied = tokio::select! {
-            applied = loading => applied,
-            never = removing => never,
-        };
-        if !matches!(applied, Err(HaproxyError::Check(_))) {
-            self.reloaded = Some(Instant::now());
-        }
-        if applied.is_err() {
-            self.driver.generations().discard(&generation);
-        }
-        Ok((applied?, generation.number))
-    }
-
-    /// While HAProxy is down others may take a port that it bound ahead: it would never start again.
-    async fn probe_ports(&mut self) {
-        let managed = matches!(self.driver, Driver::Managed(_));
-        if managed && !self.driver.is_alive().await {
-            let ports = tokio::task::block_in_place(|| ServicePorts::probe(&self.config, self.https));
-            self.desired.set_ports(ports);
-        }
-    }
-
-    async fn proven(&mut self, candidate: desired::Candidate) {
-        let epoch = self.worker.epoch(&self.driver).await;
-        self.loaded = match epoch {
-            Some(_) => None,
-            None => self.desired.whole_files(&candidate).ok(),
-        };
-        if let Some(generation) = self.driver.generations().current() {
-            self.writer.says(generation.number, &candidate.text);
-        }
-        self.desired.prove(candidate, epoch);
-        self.waiting.clear();
-        // Who drains does not drain there yet.
-        self.dirty |= !self.desired.dirty().is_empty();
-        self.audit_soon = epoch.is_some();
-        self.unwritten = true;
-        self.write(true);
-    }
-
-    /// A reload failed: what runs now is what can be seen.
-    async fn look_anew(&mut self) {
-        let same = match (self.desired.epoch(), self.worker.epoch(&self.driver).await) {
-            (Some(before), Some(now)) => before == now,
-            _ => false,
-        };
-        if !same {
-            self.desired.forget_live();
-            // Of a worker of ours that is not known any more the files prove nothing: it is reloaded.
-            let external = matches!(self.driver, Driver::External(_));
-            self.loaded = if external { self.driver.observe().await.map(|(_, files)| files) } else { None };
-        }
-    }
 }
 
 impl Applied {
@@ -535,8 +415,4 @@ impl Applied {
             Self::Reloaded { took } => ("reload", took),
         }
     }
-}
-
-fn of_template(cause: std::io::Error) -> RoundError {
-    RoundError::File(FileError { path: "the files of the next generation".to_owned(), cause })
 }

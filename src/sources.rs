@@ -1,6 +1,7 @@
 //! The contract between what knows the apps and the state that folds them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::model::{App, AppId, Problem, Rule};
 
@@ -23,6 +24,22 @@ pub enum SourceEvent {
     InitDone,
     /// All rules that people wrote, with the ones that cannot be used.
     Rules(Vec<Rule>, Vec<Problem>),
+}
+
+/// What a source tells, and since when it was known that there is something to tell.
+#[derive(Clone, Debug)]
+pub struct SourceMessage {
+    /// What it tells.
+    pub event: SourceEvent,
+    /// When the oldest event came in that this answers; `None` where nobody had told of it. A full read has it on its
+    /// `InitDone`.
+    pub since: Option<Instant>,
+}
+
+impl From<SourceEvent> for SourceMessage {
+    fn from(event: SourceEvent) -> Self {
+        Self { event, since: None }
+    }
 }
 
 /// Asks a source for a full read now (the state does, when it does not believe one).

@@ -60,6 +60,19 @@ pub struct Loss {
     apps: BTreeSet<AppId>,
 }
 
+/// How much the state holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Apps that are known.
+    pub apps: usize,
+    /// Services that are served.
+    pub services: usize,
+    /// Servers of all services.
+    pub servers: usize,
+    /// Problems by kind; every kind is there.
+    pub problems: BTreeMap<ProblemKind, usize>,
+}
+
 impl State {
     /// A state that knows nothing yet. `reserved` are ports that no service may have, with the reason.
     #[must_use]
@@ -92,6 +105,38 @@ impl State {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.apps_read && self.rules_read
+    }
+
+    /// Whether the apps have been told whole once.
+    #[must_use]
+    pub fn has_apps(&self) -> bool {
+        self.apps_read
+    }
+
+    /// Whether the rules have been told once.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        self.rules_read
+    }
+
+    /// How much there is. Walks everything: for a slow clock, not for each event.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let services = || self.settled.values().flat_map(|settled| &settled.services);
+        let mut problems: BTreeMap<ProblemKind, usize> =
+            ProblemKind::ALL.into_iter().map(|kind| (kind, 0)).collect();
+        let of_sources = self.source_problems.values().flatten();
+        let of_services = self.settled.values().flat_map(|settled| &settled.problems);
+        for problem in of_sources.chain(of_services).chain(&self.rule_problems) {
+            *problems.entry(problem.kind).or_default() += 1;
+        }
+        *problems.entry(ProblemKind::Held).or_default() += usize::from(self.held.is_some());
+        Counts {
+            apps: self.apps.len(),
+            services: services().count(),
+            servers: services().map(|service| service.servers.len()).sum(),
+            problems,
+        }
     }
 
     /// The loss for which a full read is held, and since when.

@@ -1,10 +1,16 @@
-//! Causeway's own log.
+//! What Causeway tells of itself: its log and its metrics.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
+
+pub mod metrics;
+mod process;
+mod statsd;
+
+pub use metrics::Metrics;
 
 /// Starts logging to standard error. A second start in one process changes nothing.
 ///

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use causeway::config::{MarathonConfig, TokenScheme};
 use causeway::model::{App, AppId, Problem, ProblemKind, TaskId, TaskState};
 use causeway::sources::marathon::{Marathon, MarathonError, MarathonStatus, parse_apps};
-use causeway::sources::{Refresh, SourceEvent};
+use causeway::sources::{Refresh, SourceEvent, SourceMessage};
+use causeway::telemetry::Metrics;
 use tokio::sync::{mpsc, watch};
 
 #[path = "marathon_source/access.rs"]
 mod access;
+#[path = "marathon_source/announced.rs"]
+mod announced;
 #[path = "marathon_source/fake.rs"]
 mod fake;
 
@@ -23,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Everything that was told, folded as the state of the program folds it.
 struct Followed {
-    rx: mpsc::Receiver<SourceEvent>,
+    rx: mpsc::Receiver<SourceMessage>,
     refresh: Refresh,
     status: watch::Receiver<MarathonStatus>,
     apps: BTreeMap<String, Arc<App>>,
@@ -31,11 +34,13 @@ struct Followed {
     problems: BTreeMap<String, Vec<Problem>>,
     full_reads: usize,
     removed: usize,
+    /// When the events came in that were answered, in the order of the answers.
+    since: Vec<Instant>,
 }
 
 impl Followed {
     fn new(config: &MarathonConfig) -> Self {
-        let marathon = Marathon::new(config, HashSet::new()).unwrap();
+        let marathon = Marathon::new(config, HashSet::new(), Metrics::default()).unwrap();
         let (tx, rx) = mpsc::channel(64);
         let refresh = Refresh::default();
         let status = marathon.status();
@@ -49,6 +54,7 @@ impl Followed {
             problems: BTreeMap::new(),
             full_reads: 0,
             removed: 0,
+            since: Vec::new(),
         }
     }
 
@@ -82,7 +88,9 @@ impl Followed {
             let event = event.unwrap_or_else(|_| {
                 panic!("waited in vain until {what}; known: {:?}; {:?}", self.apps, *self.status.borrow())
             });
-            self.fold(event.expect("the source goes on"));
+            let message = event.expect("the source goes on");
+            self.since.extend(message.since);
+            self.fold(message.event);
         }
     }
 
@@ -433,7 +441,7 @@ async fn an_agent_without_an_address_is_a_problem_of_its_app_alone() {
 #[tokio::test]
 async fn following_ends_when_nobody_listens() {
     let fake = Fake::new(&list(&[])).await;
-    let marathon = Marathon::new(&config(&[fake.url()]), HashSet::new()).unwrap();
+    let marathon = Marathon::new(&config(&[fake.url()]), HashSet::new(), Metrics::default()).unwrap();
     let (tx, rx) = mpsc::channel(1);
     let following = tokio::spawn(marathon.follow(tx, Refresh::default()));
     drop(rx);

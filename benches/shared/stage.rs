@@ -73,7 +73,8 @@ fn write_config(dir: &Path) -> Result<PathBuf> {
         format!(
             "[marathon]\nendpoints = [\"http://127.0.0.1:{MARATHON}\"]\n[haproxy]\nstate_dir = \"{state}/state\"\n\
              socket = \"{state}/run/haproxy.sock\"\nmaster_socket = \"{state}/run/master.sock\"\non_exit = \"stop\"\n\
-             bind_http = \"{ADDRESS}:{HTTP}\"\nbind_app_id = \"\"\nbind_stats = \"\"\nbind_service_ports = \"{ADDRESS}\"\n"
+             bind_http = \"{ADDRESS}:{HTTP}\"\nbind_app_id = \"\"\nbind_stats = \"\"\nbind_service_ports = \"{ADDRESS}\"\n\
+             [web]\nlisten = \"127.0.0.1:0\"\n"
         ),
     )?;
     Ok(path)

@@ -186,7 +186,7 @@ type ReadApps = (Vec<Arc<App>>, Vec<(AppId, Vec<Problem>)>);
 
 async fn read_apps(args: &AppsArgs, config: &Config) -> Result<ReadApps> {
     let Some(path) = &args.apps else {
-        let mut source = marathon::Marathon::new(&config.marathon, Default::default())?;
+        let mut source = marathon::Marathon::new(&config.marathon, Default::default(), Default::default())?;
         return Ok(source.read_all().await?);
     };
     let json = std::fs::read(path).with_context(|| path.display().to_string())?;

@@ -89,6 +89,9 @@ pub struct HaproxyConfig {
     pub spare_backends: usize,
     /// Slots of a spare backend; where an app has more tasks, servers are added.
     pub spare_slots: usize,
+    /// How often HAProxy is asked for the figures of each service.
+    #[serde(with = "humantime_serde")]
+    pub stats_interval: Duration,
     /// How long the check of a configuration may take.
     #[serde(with = "humantime_serde")]
     pub check_timeout: Duration,
@@ -144,6 +147,7 @@ impl Default for HaproxyConfig {
             by_hand_timeout: Duration::from_secs(30 * 60),
             spare_backends: 128,
             spare_slots: 8,
+            stats_interval: Duration::from_secs(10),
             check_timeout: Duration::from_secs(60),
             reload_timeout: Duration::from_secs(60),
             config_path: None,
@@ -336,6 +340,7 @@ impl HaproxyConfig {
             ("reload_timeout", self.reload_timeout),
             ("command_timeout", self.command_timeout),
             ("audit_interval", self.audit_interval),
+            ("stats_interval", self.stats_interval),
         ] {
             if duration.is_zero() {
                 mistakes.push(format!("haproxy.{key}: has to be longer than nothing"));

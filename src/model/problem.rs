@@ -26,6 +26,35 @@ pub enum ProblemKind {
     Held,
 }
 
+impl ProblemKind {
+    /// All kinds.
+    pub const ALL: [Self; 8] = [
+        Self::App,
+        Self::Label,
+        Self::Rule,
+        Self::Conflict,
+        Self::Host,
+        Self::NoServer,
+        Self::Block,
+        Self::Held,
+    ];
+
+    /// The word for it, as logs, metrics and pages have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Label => "label",
+            Self::Rule => "rule",
+            Self::Conflict => "conflict",
+            Self::Host => "host",
+            Self::NoServer => "no_server",
+            Self::Block => "block",
+            Self::Held => "held",
+        }
+    }
+}
+
 /// One thing that is wrong with one app.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {

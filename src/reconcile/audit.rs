@@ -49,6 +49,9 @@ impl Reconciler {
             None => return,
         }
         let Some(text) = self.desired.running().cloned() else { return };
+        let slots = || text.blocks.values().flat_map(|block| block.slots.iter());
+        let used = slots().filter(|slot| **slot != Slot::Free).count();
+        self.metrics.slots(slots().count() - used, used);
         let (worker, maps, templates) =
             (self.worker.clone(), self.desired.used_maps(), self.desired.templates());
         self.auditing = Some(tokio::spawn(async move { worker.audit(&text, &maps, &templates).await }));
@@ -127,12 +130,15 @@ impl Reconciler {
                 haproxy.drift = steps.len(),
                 "HAProxy reports what Causeway did not ask for (somebody at its socket?): {shown}; it is put right at run time"
             );
+            self.metrics.drift(steps.len());
             let Some(epoch) = self.desired.epoch() else { return };
             // Each map is what it should be once these are carried out.
             let after = |map| self.desired.after(&[], map);
             if let Err(error) = self.worker.carry_out(epoch, &steps, after).await {
                 tracing::warn!("{error}; HAProxy is reloaded to make sure");
                 beyond = true;
+            } else {
+                self.metrics.drift_repaired();
             }
         }
         if beyond && self.drift != words {
@@ -140,9 +146,11 @@ impl Reconciler {
                 haproxy.drift = differences.len(),
                 "HAProxy reports what Causeway did not ask for (somebody at its socket?): {shown}; it is reloaded"
             );
+            self.metrics.drift(differences.len());
             self.waiting = BTreeSet::from([Reason::Drift]);
-            if let Err(error) = self.reload().await {
-                self.failed(&error);
+            match self.reload().await {
+                Ok(()) => self.metrics.drift_repaired(),
+                Err(error) => self.failed(&error),
             }
         }
         // What a reload does not mend either is left: once is enough.

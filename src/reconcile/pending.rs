@@ -1,6 +1,7 @@
 //! Changes on their way from the state to the reconciler.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -12,7 +13,7 @@ pub struct Pending(Arc<PendingInner>);
 
 #[derive(Debug, Default)]
 struct PendingInner {
-    changes: Mutex<Option<Changes>>,
+    changes: Mutex<Option<(Changes, Option<Instant>)>>,
     arrived: Notify,
     /// For who looks without taking.
     peeked: Notify,
@@ -20,17 +21,23 @@ struct PendingInner {
 
 impl Pending {
     /// Adds changes; a newer one of the same service replaces the older. Empty changes count: they say that every source
-    /// is ready.
-    pub fn add(&self, changes: Changes) {
-        self.lock().get_or_insert_default().extend(changes);
+    /// is ready. `since` is when the event came in that announced them, if one did.
+    pub fn add(&self, changes: Changes, since: Option<Instant>) {
+        {
+            let mut pending = self.lock();
+            let (all, oldest) = pending.get_or_insert_default();
+            all.extend(changes);
+            *oldest = [*oldest, since].into_iter().flatten().min();
+        }
         self.0.arrived.notify_one();
         self.0.peeked.notify_one();
     }
 
-    pub(super) async fn take(&self) -> Changes {
+    /// Waits for changes, and takes all there are, with the moment when the oldest event came in that announced any.
+    pub(super) async fn take(&self) -> (Changes, Option<Instant>) {
         loop {
-            if let Some(changes) = self.lock().take() {
-                return changes;
+            if let Some(pending) = self.lock().take() {
+                return pending;
             }
             self.0.arrived.notified().await;
         }
@@ -40,12 +47,12 @@ impl Pending {
     pub(super) async fn peek<T>(&self, look: impl FnOnce(&Changes) -> T) -> T {
         self.0.peeked.notified().await;
         match &*self.lock() {
-            Some(changes) => look(changes),
+            Some((changes, _)) => look(changes),
             None => look(&Changes::new()),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Changes>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Changes, Option<Instant>)>> {
         self.0.changes.lock().expect("nothing panics while it holds this lock")
     }
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::haproxy::Applied;
 use crate::plan::{Reason, Step};
+use crate::telemetry::metrics::Failure;
+
+use super::{Reconciler, RoundError};
 
 /// What a line names; the rest is a number.
 const SHOWN: usize = 3;
@@ -51,4 +54,47 @@ fn what(events: &[String]) -> String {
         what.push(format!("and {} more", events.len() - SHOWN));
     }
     if what.is_empty() { "configuration".to_owned() } else { what.join("; ") }
+}
+
+impl From<&RoundError> for Failure {
+    fn from(error: &RoundError) -> Self {
+        match error {
+            RoundError::Template(_) => Self::Template,
+            RoundError::Haproxy(error) => error.into(),
+            RoundError::File(_) => Self::File,
+        }
+    }
+}
+
+impl Reconciler {
+    /// Which backend is whose: a new app may have borrowed one.
+    pub(super) fn name_backends(&self) {
+        for id in self.desired.dirty() {
+            self.metrics.backends().set(id, self.desired.backend(id));
+        }
+    }
+
+    /// A reload gave every service a backend of its own name.
+    pub(super) fn name_all_backends(&self) {
+        for id in self.desired.all() {
+            self.metrics.backends().set(id, self.desired.backend(id));
+        }
+    }
+
+    /// What is counted now and then, since nothing of it is an event.
+    pub(super) fn count(&self) {
+        for (kind, count) in self.desired.spare_counts() {
+            self.metrics.spares(kind, count.free, count.used);
+        }
+        self.metrics.hand_set(self.desired.by_hand());
+        self.metrics.blocks_put_aside(self.desired.put_aside_count());
+    }
+
+    /// HAProxy has all that was told.
+    pub(super) fn brought(&mut self) {
+        self.metrics.brought();
+        if let Some(since) = self.since.take() {
+            self.metrics.applied(since);
+        }
+    }
 }

@@ -21,6 +21,7 @@ mod list;
 mod pending;
 mod reader;
 mod schedule;
+mod since;
 mod status;
 mod stream;
 mod wire;
@@ -35,9 +36,10 @@ use self::list::{Record, records_of_file};
 use self::pending::Pending;
 use self::reader::Reader;
 use self::status::Reporter;
-use super::{Refresh, SourceEvent};
+use super::{Refresh, SourceMessage};
 use crate::config::MarathonConfig;
 use crate::model::{App, AppId, Problem, ProblemKind, TaskId};
+use crate::telemetry::Metrics;
 
 /// The apps of one answer with what is wrong with some of them.
 pub type AppsAndProblems<A> = (Vec<A>, Vec<(AppId, Vec<Problem>)>);
@@ -54,12 +56,16 @@ impl Marathon {
     /// Prepares the connections. Reads the files of the configuration (certificates, secrets), and no network.
     ///
     /// `served_before` are the tasks that HAProxy served when this program last ran: an unknown health of theirs
-    /// counts as healthy until Marathon says otherwise.
+    /// counts as healthy until Marathon says otherwise. `metrics` count what is heard and read.
     ///
     /// # Errors
     /// A file that cannot be read or used, or an endpoint that is no URL.
-    pub fn new(config: &MarathonConfig, served_before: HashSet<TaskId>) -> Result<Self, MarathonError> {
-        let reporter = Reporter::new();
+    pub fn new(
+        config: &MarathonConfig,
+        served_before: HashSet<TaskId>,
+        metrics: Metrics,
+    ) -> Result<Self, MarathonError> {
+        let reporter = Reporter::new(metrics);
         let http = Arc::new(Http::new(config, reporter.clone())?);
         Ok(Self { config: config.clone(), reader: Reader::new(http), reporter, served_before })
     }
@@ -73,7 +79,7 @@ impl Marathon {
 
     /// Follows until the receiver of `events` is gone. A Marathon that fails is asked again, and nothing is told
     /// until it answers: what was told before stays true.
-    pub async fn follow(self, events: mpsc::Sender<SourceEvent>, refresh: Refresh) {
+    pub async fn follow(self, events: mpsc::Sender<SourceMessage>, refresh: Refresh) {
         let Self { config, reader, reporter, served_before } = self;
         Follower::new(&config, reader, reporter, served_before, events).run(&config, refresh).await;
     }

@@ -3,14 +3,20 @@
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use super::SourceEvent;
+use super::{SourceEvent, SourceMessage};
 use crate::rules::FileStore;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Source;
 
 /// Follows the file until the receiver is gone. A file that cannot be read keeps the rules that were read last.
 ///
 /// # Errors
 /// The directory of the file cannot be watched.
-pub async fn follow(store: FileStore, events: mpsc::Sender<SourceEvent>) -> Result<(), notify::Error> {
+pub async fn follow(
+    store: FileStore,
+    events: mpsc::Sender<SourceMessage>,
+    metrics: Metrics,
+) -> Result<(), notify::Error> {
     let (changed_tx, mut changed) = mpsc::channel::<()>(1);
     let name = store.path().file_name().map(std::ffi::OsStr::to_owned);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -25,16 +31,26 @@ pub async fn follow(store: FileStore, events: mpsc::Sender<SourceEvent>) -> Resu
     watcher.watch(dir, RecursiveMode::NonRecursive)?;
     let mut read_once = false;
     let mut existed = false;
+    // Since when there is something to read.
+    let mut since = None;
     loop {
         let exists = store.path().exists();
-        match store.read() {
+        let read = store.read();
+        metrics.connected(Source::Rules, read.is_ok());
+        if read.is_ok() {
+            metrics.heard(Source::Rules);
+        }
+        match read {
             Ok(_) if existed && !exists => {
                 tracing::warn!(rules.file = %store.path().display(), "the rules file is gone; the last good rules stay");
             }
             Ok(rules) => {
-                read_once = true;
+                if std::mem::replace(&mut read_once, true) {
+                    metrics.rules_changed();
+                }
                 existed = exists;
-                if events.send(SourceEvent::Rules(rules.rules, rules.problems)).await.is_err() {
+                let event = SourceEvent::Rules(rules.rules, rules.problems);
+                if events.send(SourceMessage { event, since }).await.is_err() {
                     return Ok(());
                 }
             }
@@ -45,5 +61,6 @@ pub async fn follow(store: FileStore, events: mpsc::Sender<SourceEvent>) -> Resu
         if changed.recv().await.is_none() {
             return Ok(());
         }
+        since = Some(std::time::Instant::now());
     }
 }

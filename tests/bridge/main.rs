@@ -6,6 +6,7 @@
 mod external;
 mod faults;
 mod labels;
+mod metrics;
 mod rules_file;
 mod rules_that_hold;
 mod runtime;

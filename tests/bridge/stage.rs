@@ -1,5 +1,6 @@
 //! A stand-in Marathon, a real HAProxy and a bridge between them, each test on addresses of its own.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use causeway::bridge;
 use causeway::config::{Config, PortRange};
 use causeway::demo::marathon::{Options, Profile, StandIn};
 use causeway::haproxy::runtime::{Info, command};
+use causeway::web::Door;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -29,6 +31,8 @@ pub(crate) struct Stage {
     /// The address that HAProxy listens on.
     pub(crate) host: String,
     pub(crate) client: reqwest::Client,
+    /// Where Causeway itself answers, once it is started.
+    pub(crate) web: Option<SocketAddr>,
     bridge: Option<(JoinHandle<anyhow::Result<()>>, CancellationToken)>,
     dir: TempDir,
 }
@@ -77,6 +81,9 @@ impl Stage {
         haproxy.bind_stats = format!("{host}:{STATS}");
         haproxy.bind_service_ports.clone_from(&host);
         haproxy.service_port_range = PortRange { first: 10_000, last: 10_049 };
+        haproxy.stats_interval = Duration::from_millis(200);
+        // Any free port: tests run side by side.
+        config.web.listen = "127.0.0.1:0".to_owned();
         config.rules.file = Some(dir.path().join("rules.toml"));
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(3))
@@ -84,7 +91,7 @@ impl Stage {
             .pool_max_idle_per_host(0)
             .build()
             .unwrap();
-        Self { marathon, config, host, client, bridge: None, dir }
+        Self { marathon, config, host, client, web: None, bridge: None, dir }
     }
 
     /// A stage with these apps running, and the bridge started.
@@ -98,7 +105,9 @@ impl Stage {
     pub(crate) fn bridge(&mut self) {
         let _one_log_a_process = causeway::telemetry::start_log(&self.config.log);
         let stop = CancellationToken::new();
-        let running = tokio::spawn(bridge::run(self.config.clone(), stop.clone()));
+        let door = Door::open(&self.config.web).unwrap();
+        self.web = door.as_ref().map(Door::address);
+        let running = tokio::spawn(bridge::run_with(self.config.clone(), door, stop.clone()));
         self.bridge = Some((running, stop));
     }
 

@@ -54,8 +54,12 @@ async fn an_endpoint_that_is_down_is_passed_over() {
     let connected = followed.status.wait_for(|status| status.connected.is_some());
     let connected = tokio::time::timeout(PATIENCE, connected).await.unwrap().unwrap().connected.clone();
     assert_eq!(connected, Some(format!("{}/", good.url())));
-    let mut marathon =
-        Marathon::new(&config(&["http://127.0.0.1:1".to_owned(), good.url()]), HashSet::new()).unwrap();
+    let mut marathon = Marathon::new(
+        &config(&["http://127.0.0.1:1".to_owned(), good.url()]),
+        HashSet::new(),
+        Metrics::default(),
+    )
+    .unwrap();
     assert_eq!(marathon.read_all().await.unwrap().0.len(), 1);
 }
 
@@ -159,7 +163,7 @@ fn certificates_and_keys_are_taken_as_pem() {
         client_key_file: Some(key),
         ..MarathonConfig::default()
     };
-    assert!(Marathon::new(&cfg, HashSet::new()).is_ok());
+    assert!(Marathon::new(&cfg, HashSet::new(), Metrics::default()).is_ok());
 }
 
 #[test]
@@ -179,7 +183,7 @@ fn a_wrong_file_of_the_configuration_is_told_by_its_key_and_never_quoted() {
         ),
     ];
     for (key, cfg) in wrong {
-        let error = Marathon::new(&cfg, HashSet::new()).err().unwrap().to_string();
+        let error = Marathon::new(&cfg, HashSet::new(), Metrics::default()).err().unwrap().to_string();
         assert!(error.contains(&format!("marathon.{key}")) && !error.contains("geheimnis"), "{error}");
     }
 }

@@ -27,6 +27,12 @@ impl Desired {
         self.quarantine.iter().map(|(id, aside)| (id.clone(), aside.problem.clone())).collect()
     }
 
+    /// How many services are put aside.
+    #[must_use]
+    pub fn put_aside_count(&self) -> usize {
+        self.quarantine.len()
+    }
+
     /// Puts aside whoever is to blame for a text that HAProxy did not take: the services that its words name; where they
     /// name none and only starting failed, everything that is not as it was good last. False where nobody is to blame.
     pub fn blame(&mut self, error: &HaproxyError, candidate: &Candidate) -> bool {

@@ -243,6 +243,23 @@ impl Desired {
         self.good.clone()
     }
 
+    /// The backend that a service has.
+    #[must_use]
+    pub fn backend(&self, id: &ServiceId) -> Option<&str> {
+        self.text.service(id).map(|service| service.backend.name.as_str())
+    }
+
+    /// Every service that is rendered.
+    pub fn all(&self) -> impl Iterator<Item = &ServiceId> {
+        self.text.blocks.keys()
+    }
+
+    /// How many servers are as somebody set them by hand.
+    #[must_use]
+    pub fn by_hand(&self) -> usize {
+        self.by_hand.len()
+    }
+
     /// What draws maps and blocks.
     #[must_use]
     pub fn templates(&self) -> Arc<Templates> {

@@ -27,6 +27,8 @@ pub(crate) const EVENT_TYPES: [&str; 14] = [
 /// What one event tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
+    /// The type, if it is one of [`EVENT_TYPES`]; else empty.
+    pub(crate) kind: &'static str,
     /// A subscriber was attached; the first such event of a stream is about oneself.
     pub(crate) attached: bool,
     /// The apps to read again.
@@ -156,7 +158,8 @@ pub(crate) fn parse(data: &str) -> Result<Told, serde_json::Error> {
         Err(_) if is_of_no_concern(data) => return Ok(Told::default()),
         Err(error) => return Err(error),
     };
-    let mut told = Told::default();
+    let kind = EVENT_TYPES.into_iter().find(|kind| *kind == event.event_type).unwrap_or_default();
+    let mut told = Told { kind, ..Told::default() };
     match event.event_type.as_str() {
         "event_stream_attached" => told.attached = true,
         "api_post_event" => told.dirty.extend(event.app_definition.and_then(|definition| definition.id)),

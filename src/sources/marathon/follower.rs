@@ -14,11 +14,12 @@ use super::error::{MarathonError, shown};
 use super::inbox::{Heard, Inbox};
 use super::reader::{Reader, Reading};
 use super::schedule::{Next, Schedule};
+use super::since::{Answered, Since};
 use super::status::Reporter;
 use super::stream::Listener;
 use crate::config::MarathonConfig;
 use crate::model::{AppId, TaskId};
-use crate::sources::{Refresh, SourceEvent};
+use crate::sources::{Refresh, SourceEvent, SourceMessage};
 
 /// After so many attempts without a stream the apps are read all the same: one attempt fails whenever the leader
 /// changes, and a read before the stream is attached has to be done again.
@@ -30,8 +31,8 @@ const MANY_READS: usize = 24;
 
 /// A read that came back.
 enum Done {
-    All(Moment, Result<Vec<Reading>, MarathonError>),
-    One(AppId, Moment, Result<Reading, MarathonError>),
+    All(Moment, Answered, Result<Vec<Reading>, MarathonError>),
+    One(AppId, Moment, Answered, Result<Reading, MarathonError>),
     Version(Result<String, MarathonError>),
 }
 
@@ -43,10 +44,11 @@ pub(crate) struct Follower {
     inbox: Arc<Inbox>,
     cluster: Cluster,
     schedule: Schedule,
+    since: Since,
     reads: JoinSet<Done>,
     /// Ends with the follower.
     listening: JoinSet<()>,
-    events: mpsc::Sender<SourceEvent>,
+    events: mpsc::Sender<SourceMessage>,
     reporter: Reporter,
     complaints: Complaints,
     /// Attempts in a row that gave no stream.
@@ -65,13 +67,14 @@ impl Follower {
         reader: Reader,
         reporter: Reporter,
         served_before: HashSet<TaskId>,
-        events: mpsc::Sender<SourceEvent>,
+        events: mpsc::Sender<SourceMessage>,
     ) -> Self {
         Self {
             reader,
             inbox: Arc::default(),
             cluster: Cluster::new(served_before),
             schedule: Schedule::new(config.resync, config.backoff_max, Instant::now()),
+            since: Since::default(),
             reads: JoinSet::new(),
             listening: JoinSet::new(),
             events,
@@ -139,13 +142,15 @@ impl Follower {
             Next::All => {
                 self.awaited = began;
                 let known = self.cluster.all();
-                self.reads.spawn(async move { Done::All(began, reader.all(&known).await) });
+                let answered = self.since.all();
+                self.reads.spawn(async move { Done::All(began, answered, reader.all(&known).await) });
             }
             Next::One(id) => {
                 let known = self.cluster.known(&id);
+                let answered = self.since.one(&id);
                 self.reads.spawn(async move {
                     let read = reader.one(&id, known).await;
-                    Done::One(id, began, read)
+                    Done::One(id, began, answered, read)
                 });
             }
         }
@@ -166,24 +171,29 @@ impl Follower {
             self.without_stream += 1;
             self.poll_instead(now);
         }
-        if heard.garbled {
+        if let Some(at) = heard.garbled {
+            self.since.doubt(at);
             self.schedule.all();
         }
         for version in heard.deployments {
+            self.since.explained(&version);
             self.schedule.deployment(version);
         }
-        for version in heard.group_changes {
-            self.schedule.group_change(version, now);
+        for (version, at) in heard.group_changes {
+            if self.schedule.group_change(version.clone(), now) {
+                self.since.unexplained(version, at);
+            }
         }
-        for ending in &heard.endings {
+        for (ending, at) in &heard.endings {
             if let Some(app) = self.cluster.end(ending, now) {
                 tracing::debug!(
                     marathon.app = %app.id, ending = ?ending.what, target = ?ending.target, "a task is taken out"
                 );
-                self.tell(SourceEvent::Upsert(app)).await?;
+                self.tell_since(SourceEvent::Upsert(app), Some(*at)).await?;
             }
         }
-        for id in heard.dirty {
+        for (id, at) in heard.dirty {
+            self.since.dirty(&id, at);
             self.schedule.dirty(id);
         }
         Ok(())
@@ -200,8 +210,8 @@ impl Follower {
 
     async fn take_in(&mut self, done: Done) -> Result<(), Gone> {
         match done {
-            Done::All(began, result) => self.take_in_all(began, result).await,
-            Done::One(id, began, result) => self.take_in_one(id, began, result).await,
+            Done::All(began, answered, result) => self.take_in_all(began, answered, result).await,
+            Done::One(id, began, answered, result) => self.take_in_one(id, began, answered, result).await,
             Done::Version(Ok(version)) => {
                 tracing::info!(marathon.version = version, "Marathon tells its version");
                 self.reporter.change(|status| status.version = Some(version));
@@ -217,6 +227,7 @@ impl Follower {
     async fn take_in_all(
         &mut self,
         began: Moment,
+        answered: Answered,
         result: Result<Vec<Reading>, MarathonError>,
     ) -> Result<(), Gone> {
         let now = Instant::now();
@@ -224,6 +235,7 @@ impl Follower {
         let readings = match result {
             Ok(readings) => readings,
             Err(error) => {
+                self.since.unanswered(answered);
                 if awaited {
                     self.schedule.all_failed(now);
                     self.complain(&error);
@@ -237,13 +249,14 @@ impl Follower {
             self.last_all = Some(now);
             self.schedule.all_done(std::mem::take(&mut snapshot.incomplete), now);
         }
-        self.tell_all(snapshot, now).await
+        self.tell_all(snapshot, answered.oldest(), now).await
     }
 
     async fn take_in_one(
         &mut self,
         id: AppId,
         began: Moment,
+        answered: Answered,
         result: Result<Reading, MarathonError>,
     ) -> Result<(), Gone> {
         let now = Instant::now();
@@ -257,18 +270,19 @@ impl Follower {
                 }
                 let change = self.cluster.merge(reading, began);
                 self.schedule.readiness(&id, self.cluster.awaits_readiness(&id), now);
-                self.tell_change(id, change).await
+                self.tell_change(id, change, answered.oldest()).await
             }
             Err(MarathonError::NoSuchApp { .. }) => {
                 self.schedule.one_done(&id);
                 self.schedule.readiness(&id, false, now);
                 if self.cluster.remove(&id, began) {
                     tracing::debug!(marathon.app = %id, "the app is gone");
-                    self.tell(SourceEvent::Remove(id)).await?;
+                    self.tell_since(SourceEvent::Remove(id), answered.oldest()).await?;
                 }
                 Ok(())
             }
             Err(error) => {
+                self.since.unanswered(answered);
                 self.schedule.one_failed(id, now);
                 self.complain(&error);
                 Ok(())
@@ -276,10 +290,15 @@ impl Follower {
         }
     }
 
-    async fn tell_change(&mut self, id: AppId, change: Change) -> Result<(), Gone> {
+    async fn tell_change(
+        &mut self,
+        id: AppId,
+        change: Change,
+        since: Option<std::time::Instant>,
+    ) -> Result<(), Gone> {
         if let Some(app) = change.upsert {
             tracing::debug!(marathon.app = %id, "the app changed");
-            self.tell(SourceEvent::Upsert(app)).await?;
+            self.tell_since(SourceEvent::Upsert(app), since).await?;
         }
         match change.problems {
             Some(problems) => self.tell(SourceEvent::Problems(id, problems)).await,
@@ -287,7 +306,12 @@ impl Follower {
         }
     }
 
-    async fn tell_all(&mut self, snapshot: Snapshot, now: Instant) -> Result<(), Gone> {
+    async fn tell_all(
+        &mut self,
+        snapshot: Snapshot,
+        since: Option<std::time::Instant>,
+        now: Instant,
+    ) -> Result<(), Gone> {
         let apps = snapshot.apps.len();
         if self.told_apps.replace(apps) == Some(apps) {
             tracing::debug!(marathon.apps = apps, "everything was read again");
@@ -306,7 +330,7 @@ impl Follower {
         for (id, problems) in snapshot.problems {
             self.tell(SourceEvent::Problems(id, problems)).await?;
         }
-        self.tell(SourceEvent::InitDone).await
+        self.tell_since(SourceEvent::InitDone, since).await
     }
 
     fn complain(&mut self, error: &MarathonError) {
@@ -319,6 +343,11 @@ impl Follower {
     }
 
     async fn tell(&self, event: SourceEvent) -> Result<(), Gone> {
-        self.events.send(event).await.map_err(|_| Gone)
+        self.tell_since(event, None).await
+    }
+
+    /// Tells what an event had announced at a moment.
+    async fn tell_since(&self, event: SourceEvent, since: Option<std::time::Instant>) -> Result<(), Gone> {
+        self.events.send(SourceMessage { event, since }).await.map_err(|_| Gone)
     }
 }

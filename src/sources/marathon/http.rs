@@ -11,6 +11,7 @@ use super::auth::{Auth, file_error, read_file};
 use super::error::{MarathonError, causes, detail_of, shown};
 use super::status::Reporter;
 use crate::config::MarathonConfig;
+use crate::telemetry::Metrics;
 
 const MAX_REDIRECTS: usize = 3;
 /// As much of an error page as is read to find its title.
@@ -67,6 +68,10 @@ impl Http {
             read_timeout: config.read_timeout,
             reporter,
         })
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.reporter.metrics
     }
 
     pub(crate) fn endpoint_count(&self) -> usize {
@@ -276,7 +281,7 @@ mod tests {
     use super::*;
 
     fn follows(cfg: &MarathonConfig, from: &str, to: &str) -> Result<(), String> {
-        let http = Http::new(cfg, Reporter::new()).unwrap();
+        let http = Http::new(cfg, Reporter::new(Metrics::default())).unwrap();
         let url = |text| Url::parse(text).unwrap();
         http.may_follow(&url(from), &url(to)).map_err(|error| error.to_string())
     }
@@ -314,7 +319,7 @@ mod tests {
 
     #[test]
     fn each_segment_of_a_path_is_encoded_on_its_own_below_the_endpoints_prefix() {
-        let http = Http::new(&cfg(), Reporter::new()).unwrap();
+        let http = Http::new(&cfg(), Reporter::new(Metrics::default())).unwrap();
         let url = http.url(1, ["v2", "apps", "a b", "c?d#e%2F"]);
         assert_eq!(url.as_str(), "https://m2:8443/marathon/v2/apps/a%20b/c%3Fd%23e%252F");
     }

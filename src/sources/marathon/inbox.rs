@@ -1,15 +1,16 @@
 //! Where the stream leaves what it heard until the follower looks: a set, not a queue, so it stays as small as the
 //! cluster however slow the follower is.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use super::events::{Ending, Told};
 use crate::model::AppId;
 
-/// What was heard since the last look.
+/// What was heard since the last look, each with the moment when it was heard first.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     /// The stream is attached: what is read from now on misses nothing.
@@ -17,10 +18,10 @@ pub(crate) struct Heard {
     /// An attempt to listen failed.
     pub(crate) lost: bool,
     /// Something was heard that cannot be understood, so nobody knows what it was about.
-    pub(crate) garbled: bool,
-    pub(crate) dirty: HashSet<AppId>,
-    pub(crate) endings: HashSet<Ending>,
-    pub(crate) group_changes: BTreeSet<String>,
+    pub(crate) garbled: Option<Instant>,
+    pub(crate) dirty: HashMap<AppId, Instant>,
+    pub(crate) endings: HashMap<Ending, Instant>,
+    pub(crate) group_changes: BTreeMap<String, Instant>,
     pub(crate) deployments: BTreeSet<String>,
 }
 
@@ -37,10 +38,17 @@ impl Inbox {
     }
 
     pub(crate) fn add(&self, told: Told) {
+        let now = Instant::now();
         self.change(|heard| {
-            heard.dirty.extend(told.dirty);
-            heard.endings.extend(told.ending);
-            heard.group_changes.extend(told.group_change);
+            for app in told.dirty {
+                heard.dirty.entry(app).or_insert(now);
+            }
+            if let Some(ending) = told.ending {
+                heard.endings.entry(ending).or_insert(now);
+            }
+            if let Some(version) = told.group_change {
+                heard.group_changes.entry(version).or_insert(now);
+            }
             heard.deployments.extend(told.deployment);
         });
     }

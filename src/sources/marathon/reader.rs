@@ -18,6 +18,8 @@ use super::list::{Record, read_list};
 use super::pending::{KnownApps, Pending, ReadApp, Versions};
 use super::wire::WireApp;
 use crate::model::{AppId, Problem, Timestamp};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{Read, Source};
 
 /// Records that cross from the parsing thread at a time.
 const BATCH: usize = 64;
@@ -53,13 +55,13 @@ impl Reader {
         let at = self.http.preferred();
         let mut url = self.http.url(at, ["v2", "apps"]);
         url.set_query(Some("embed=apps.tasks&embed=apps.deployments&embed=apps.readiness"));
-        self.turning(at, self.list(url, known).await)
+        self.turning(at, Read::List, self.list(url, known).await)
     }
 
     async fn list(&self, url: reqwest::Url, known: &KnownApps) -> Result<Vec<Reading>, MarathonError> {
         let answer = self.http.get(url, Wanted::Json).await?.success().await?;
         let mut readings = Vec::new();
-        let (mut batches, parsing) = parse_in_thread(answer);
+        let (mut batches, parsing) = parse_in_thread(answer, self.http.metrics().clone());
         let mut lookups = LOOKUPS_OF_A_LIST;
         while let Some(batch) = batches.recv().await {
             self.understand(batch, known, &mut readings, &mut lookups).await;
@@ -74,7 +76,7 @@ impl Reader {
         let mut url = self.http.url(at, ["v2", "apps"].into_iter().chain(segments(id)));
         url.set_query(Some("embed=app.tasks&embed=app.deployments&embed=app.readiness"));
         let known = known.map(|known| (id.clone(), known)).into_iter().collect();
-        self.turning(at, self.single(id, url, &known).await)
+        self.turning(at, Read::App, self.single(id, url, &known).await)
     }
 
     async fn single(
@@ -85,6 +87,7 @@ impl Reader {
     ) -> Result<Reading, MarathonError> {
         let answer = self.http.get(url, Wanted::Json).await?;
         let body = body_or_absence(answer, id).await?;
+        self.http.metrics().marathon_bytes(Read::App, body.bytes.len());
         #[derive(serde::Deserialize)]
         struct Document<'a> {
             #[serde(borrow)]
@@ -106,7 +109,19 @@ impl Reader {
         }
     }
 
-    fn turning<T>(&self, at: usize, result: Result<T, MarathonError>) -> Result<T, MarathonError> {
+    fn turning<T>(
+        &self,
+        at: usize,
+        read: Read,
+        result: Result<T, MarathonError>,
+    ) -> Result<T, MarathonError> {
+        let metrics = self.http.metrics();
+        metrics.marathon_read(read);
+        if matches!(result, Ok(_) | Err(MarathonError::NoSuchApp { .. })) {
+            metrics.heard(Source::Marathon);
+        } else {
+            metrics.marathon_error(read);
+        }
         result.inspect_err(|error| {
             if error.rotates() {
                 self.http.rotate(at);
@@ -120,6 +135,7 @@ impl Reader {
         struct Info {
             version: String,
         }
+        self.http.metrics().marathon_read(Read::Info);
         let url = self.http.url(self.http.preferred(), ["v2", "info"]);
         let answer = self.http.get(url, Wanted::Json).await?.success().await?;
         let shown = shown(&answer.url);
@@ -185,11 +201,13 @@ impl Reader {
 
     async fn definition(&self, id: &AppId, version: &Timestamp) -> Result<Option<Definition>, MarathonError> {
         let path = ["v2", "apps"].into_iter().chain(segments(id)).chain(["versions", &version.0]);
+        self.http.metrics().marathon_read(Read::Definition);
         let answer = self.http.get(self.http.url(self.http.preferred(), path), Wanted::Json).await?;
         if answer.response.status() == 404 {
             return Ok(None);
         }
         let body = body_of(answer.success().await?).await?;
+        self.http.metrics().marathon_bytes(Read::Definition, body.bytes.len());
         let wire: WireApp = serde_json::from_slice(&body.bytes)
             .map_err(|error| MarathonError::Body { url: body.url, cause: error.to_string() })?;
         Ok(Some(Definition::of(&wire)))
@@ -253,9 +271,13 @@ type Batches = mpsc::Receiver<Vec<Record>>;
 
 /// Parses the body in a thread of its own while it comes in. The batches end early if the body cannot be read; the
 /// future tells why.
-fn parse_in_thread(answer: Answer) -> (Batches, impl Future<Output = Result<(), MarathonError>>) {
+fn parse_in_thread(
+    answer: Answer,
+    metrics: Metrics,
+) -> (Batches, impl Future<Output = Result<(), MarathonError>>) {
     let url = shown(&answer.url);
     let chunks = answer.response.bytes_stream();
+    let chunks = chunks.inspect_ok(move |chunk| metrics.marathon_bytes(Read::List, chunk.len()));
     let body = StreamReader::new(chunks.map_err(|error| std::io::Error::other(causes(error))));
     let body = SyncIoBridge::new(Box::pin(body));
     let (tx, rx) = mpsc::channel(4);

@@ -75,10 +75,13 @@ impl Schedule {
     }
 
     /// A change whose apps are not known: in doubt everything is read, unless a deployment of its version explains it.
-    pub(crate) fn group_change(&mut self, version: String, now: Instant) {
-        if !self.explained.contains(&version) {
+    /// False if one did already.
+    pub(crate) fn group_change(&mut self, version: String, now: Instant) -> bool {
+        let explained = self.explained.contains(&version);
+        if !explained {
             self.unexplained.entry(version).or_insert(now + EXPLANATION);
         }
+        !explained
     }
 
     pub(crate) fn deployment(&mut self, version: String) {

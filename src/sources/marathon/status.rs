@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::telemetry::Metrics;
+
 /// How it stands with Marathon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MarathonStatus {
@@ -26,24 +28,27 @@ pub struct MarathonStatus {
 
 /// The writing end, shared by everything that talks with Marathon.
 #[derive(Clone, Debug)]
-pub(crate) struct Reporter(watch::Sender<MarathonStatus>);
+pub(crate) struct Reporter {
+    status: watch::Sender<MarathonStatus>,
+    pub(crate) metrics: Metrics,
+}
 
 impl Reporter {
-    pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(MarathonStatus::default()))
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self { status: watch::Sender::new(MarathonStatus::default()), metrics }
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<MarathonStatus> {
-        self.0.subscribe()
+        self.status.subscribe()
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut MarathonStatus)) {
-        self.0.send_modify(change);
+        self.status.send_modify(change);
     }
 
     /// Changes without waking anybody when `change` says that there is nothing new to see.
     pub(crate) fn change_if(&self, change: impl FnOnce(&mut MarathonStatus) -> bool) {
-        self.0.send_if_modified(change);
+        self.status.send_if_modified(change);
     }
 
     /// Notes the time of an event without waking anybody.

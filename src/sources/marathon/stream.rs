@@ -17,6 +17,7 @@ use super::events::{self, EVENT_TYPES};
 use super::http::{Answer, Http, Wanted};
 use super::inbox::Inbox;
 use super::status::Reporter;
+use crate::telemetry::metrics::{Read, Source};
 
 /// How long the event of one's own attachment is waited for before it is taken as given.
 const ATTACHED_WITHIN: Duration = Duration::from_secs(2);
@@ -46,6 +47,8 @@ impl Listener {
             let mut attached_at = None;
             let error = self.listen(at, &mut attached_at).await;
             self.reporter.change(|status| status.connected = None);
+            self.reporter.metrics.connected(Source::Marathon, false);
+            self.reporter.metrics.marathon_error(Read::Stream);
             self.reporter.failed(error.to_string());
             if attached_at.is_some_and(|since| since.elapsed() >= PROVEN) {
                 backoff.reset();
@@ -60,6 +63,7 @@ impl Listener {
             }
             self.inbox.change(|heard| heard.lost = true);
             tokio::time::sleep(backoff.wait()).await;
+            self.reporter.metrics.marathon_reconnect();
         }
     }
 
@@ -117,7 +121,10 @@ impl Listener {
 
     fn hear(&self, data: &str, at: usize, attached_at: &mut Option<Instant>, garbled: &mut bool) {
         self.reporter.event();
-        match events::parse(data) {
+        let parsed = events::parse(data);
+        let kind = parsed.as_ref().map_or("unreadable", |told| told.kind);
+        self.reporter.metrics.marathon_event(if kind.is_empty() { "other" } else { kind });
+        match parsed {
             // Others that attach are told of as well; the first one on a stream is oneself.
             Ok(told) if told.attached => {
                 if attached_at.is_none() {
@@ -132,7 +139,9 @@ impl Listener {
                     let text = "an event cannot be understood; everything is read again";
                     tracing::warn!(marathon.endpoint = endpoint, %error, "{text}");
                 }
-                self.inbox.change(|heard| heard.garbled = true);
+                self.inbox.change(|heard| {
+                    heard.garbled.get_or_insert_with(std::time::Instant::now);
+                });
             }
         }
     }
@@ -142,6 +151,7 @@ impl Listener {
         let endpoint = shown(self.http.endpoint(at));
         tracing::info!(marathon.endpoint = endpoint, "the event stream is attached");
         self.reporter.change(|status| status.connected = Some(endpoint));
+        self.reporter.metrics.connected(Source::Marathon, true);
         self.inbox.change(|heard| heard.attached = true);
     }
 
@@ -226,6 +236,7 @@ impl Transport {
     ) -> Result<(Answer, http::Response<ByteStream>, mpsc::Sender<Chunk>), MarathonError> {
         let url = Url::parse(url)
             .map_err(|error| MarathonError::Setting { key: "endpoints", cause: error.to_string() })?;
+        self.http.metrics().marathon_read(Read::Stream);
         let answer = self.http.get(url, Wanted::EventStream).await?.success().await?;
         let (tx, mut rx) = mpsc::channel(CHUNKS);
         let body: ByteStream = Box::pin(stream::poll_fn(move |context| rx.poll_recv(context)));
@@ -247,6 +258,9 @@ impl Transport {
                 Ok(Ok(None)) => return None,
                 Ok(Ok(Some(chunk))) => chunk,
             };
+            // An event, or the heart of Marathon.
+            self.http.metrics().heard(Source::Marathon);
+            self.http.metrics().marathon_bytes(Read::Stream, chunk.len());
             let last_break = chunk.iter().rposition(|byte| matches!(byte, b'\r' | b'\n'));
             line = last_break.map_or(line + chunk.len(), |at| chunk.len() - at);
             if line > LONGEST_LINE {
