@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,7 @@ use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Driver, External, Managed, stats};
 use crate::reconcile::desired::Desired;
+use crate::reconcile::standing::Running;
 use crate::reconcile::{Pending, Reconciler};
 use crate::render::{Files, Templates};
 use crate::rules::FileStore;
@@ -65,7 +66,9 @@ async fn run_locked(
     let metrics = Metrics::new(&config.statsd);
     metrics.started();
     // It answers while HAProxy is still being looked for: that Causeway is not ready yet is worth knowing.
-    let mut serving = tokio::spawn(web::serve(door, metrics.clone(), stop.clone()));
+    let (running_tx, running) = watch::channel(None);
+    let seen = web::Seen { metrics: metrics.clone(), running: Running::new(running, &config.haproxy) };
+    let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
     let managed = config.haproxy.mode == HaproxyMode::Managed;
     let jail = if managed { Jail::of(&config.haproxy)? } else { None };
@@ -84,7 +87,8 @@ async fn run_locked(
     let state =
         State::new(&config.labels, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     let pending = Pending::default();
-    let reconciler = Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone());
+    let reconciler =
+        Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), running_tx);
 
     let (events_tx, events) = mpsc::channel(EVENTS);
     let refresh = Refresh::default();

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -14,7 +15,7 @@ use crate::durable::FileError;
 use crate::haproxy::{Applied, Driver, HaproxyError};
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
-use crate::render::{Files, TemplateError};
+use crate::render::{Files, TemplateError, Text};
 use crate::state::Changes;
 use crate::telemetry::Metrics;
 
@@ -26,6 +27,7 @@ mod live;
 mod pending;
 mod reload;
 mod report;
+pub mod standing;
 mod worker;
 mod writer;
 
@@ -94,6 +96,8 @@ pub struct Reconciler {
     /// The text is equal, but of the worker itself nothing is known yet.
     audit_soon: bool,
     metrics: Metrics,
+    /// What runs, for who asks.
+    running: watch::Sender<Option<Text>>,
     /// When the oldest event came in that is not applied yet.
     since: Option<std::time::Instant>,
 }
@@ -108,6 +112,7 @@ impl Reconciler {
         pending: Pending,
         config: &Config,
         metrics: Metrics,
+        running: watch::Sender<Option<Text>>,
     ) -> Self {
         Self {
             writer: Writer::new(driver.generations(), desired.good_blocks()),
@@ -130,6 +135,7 @@ impl Reconciler {
             drift: Vec::new(),
             audit_soon: false,
             metrics,
+            running,
             since: None,
         }
     }
@@ -148,6 +154,7 @@ impl Reconciler {
             if std::mem::take(&mut self.audit_soon) {
                 audit.reset_immediately();
             }
+            self.running.send_replace(self.desired.running().cloned());
             let next_round = self.next_round();
             let leaving = !self.desired.leaving_backends().is_empty() && self.desired.epoch().is_some();
             let (writing, auditing) = (self.writer.is_busy(), self.auditing.is_some());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::WebConfig;
+use crate::model::TaskId;
+use crate::reconcile::standing::Running;
 use crate::telemetry::Metrics;
 
 /// Connections at once; more wait in the backlog.
@@ -41,6 +43,27 @@ const BODY_BYTES: usize = 64 * 1024;
 const CONNECTION: Duration = Duration::from_secs(600);
 /// How long an answer that is under way may take when the server ends.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// What is shown.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What runs.
+    pub running: Running,
+}
+
+impl FromRef<Seen> for Metrics {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.metrics.clone()
+    }
+}
+
+impl FromRef<Seen> for Running {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.running.clone()
+    }
+}
 
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -88,14 +111,14 @@ impl Door {
 ///
 /// # Errors
 /// The listener cannot be used.
-pub async fn serve(door: Option<Door>, metrics: Metrics, stop: CancellationToken) -> io::Result<()> {
+pub async fn serve(door: Option<Door>, seen: Seen, stop: CancellationToken) -> io::Result<()> {
     let Some(door) = door else {
         stop.cancelled().await;
         return Ok(());
     };
     let listener = TcpListener::from_std(door.listener)?;
     tracing::info!(web.listen = %door.address, "metrics and status are served");
-    let router = router(metrics);
+    let router = router(seen);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -143,14 +166,15 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     let _ended = tokio::time::timeout(GRACE, connection).await;
 }
 
-fn router(metrics: Metrics) -> Router {
+fn router(seen: Seen) -> Router {
     Router::new()
         .route("/metrics", get(show_metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/status", get(status))
+        .route("/api/v2/tasks/{task}", get(task))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
-        .with_state(metrics)
+        .with_state(seen)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER))
         .layer(middleware::from_fn(only_loopback))
@@ -206,6 +230,19 @@ async fn ready(State(metrics): State<Metrics>) -> Response {
 
 async fn status(State(metrics): State<Metrics>) -> Response {
     Json(metrics.standing()).into_response()
+}
+
+/// Where a task stands, and whether it is safe to kill. A task that nobody knows is: nothing leads to it.
+async fn task(State(running): State<Running>, Path(task): Path<String>) -> Response {
+    let unavailable = |why: String| {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": why, "safe_to_kill": false })))
+            .into_response()
+    };
+    match running.task(&TaskId::new(&task)).await {
+        Ok(Some(standing)) => Json(standing).into_response(),
+        Ok(None) => unavailable("it is not known what HAProxy runs; ask again in a moment".to_owned()),
+        Err(error) => unavailable(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -206,8 +206,14 @@ fn check(args: &ConfigArgs) -> Result<()> {
     let head = inputs::head(&config, jail.as_ref(), &ports);
     match Templates::load(&config.template) {
         Ok(templates) => {
-            if let Err(error) = templates.prove(&head, &example_service()) {
-                mistakes.push(error.to_string());
+            let example = example_service();
+            match templates.prove(&head, &example).and_then(|()| templates.notices(&head, &example)) {
+                Ok(notices) => {
+                    for notice in notices {
+                        print(&format!("notice: {notice}\n"))?;
+                    }
+                }
+                Err(error) => mistakes.push(error.to_string()),
             }
         }
         Err(error) => mistakes.push(error.to_string()),

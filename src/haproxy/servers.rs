@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use serde::Serialize;
+
 use crate::placement::{Admin, Slot};
 
 /// `srv_admin_state`: maintenance, whoever asked for it (management guide, `show servers state`).
@@ -111,7 +113,7 @@ pub fn parse_states(answer: &str) -> BTreeMap<(String, String), ServerState> {
 }
 
 /// What still uses a server (`show stat <backend> 4 -1`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Use {
     /// Sessions under way and waiting.
     pub sessions: u64,

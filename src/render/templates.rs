@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 use tera::{Context, Kwargs, State, Tera};
@@ -163,6 +164,37 @@ impl Templates {
         self.service(example, Some("*:1"), false)?;
         self.map(&Maps::default(), MapName::Hosts, &mut io::sink()).map_err(tera::Error::message)?;
         Ok(())
+    }
+
+    /// What the operator's templates keep from being done at run time, in words.
+    ///
+    /// # Errors
+    /// As [`Self::prove`].
+    pub fn notices(&self, head: &HeadContext, example: &Service) -> Result<Vec<String>, TemplateError> {
+        let mut notices = Vec::new();
+        let head_text = self.head(head, &[], &[example])?;
+        let name = self.whole.as_deref();
+        let (servers, where_to) = match name {
+            Some(name) => (Arc::clone(&head_text), name),
+            None => (self.service(example, None, false)?, SERVICE),
+        };
+        if !servers.contains(SERVERS_MARK) {
+            notices.push(format!(
+                "{where_to} does not draw its servers with {{{{ servers(service=service) }}}}: each change of servers is a reload"
+            ));
+        }
+        for map in MapName::ALL.into_iter().filter(|map| !head_text.contains(map.file())) {
+            let is_off = (map == MapName::Ports && head.service_port_binds.is_empty())
+                || (map == MapName::Apps && head.bind_app_id.is_empty());
+            if !is_off {
+                let name = name.unwrap_or(HEAD);
+                notices.push(format!(
+                    "{name} does not route through {}: what its entries say has no effect, or is a reload",
+                    map.file()
+                ));
+            }
+        }
+        Ok(notices)
     }
 
     /// True where one template makes the whole text.

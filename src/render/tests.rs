@@ -128,3 +128,22 @@ fn routes_become_the_keys_that_the_frontends_look_up() {
     assert_eq!(key(Some("*.x"), "/p"), (MapName::Paths, "*.x/p/".to_owned()));
     assert_eq!(key(None, "/p"), (MapName::Paths, "/p/".to_owned()));
 }
+
+#[test]
+fn a_template_is_told_what_it_keeps_from_being_done_at_run_time() {
+    let notices = |templates: Templates| templates.notices(&head(), &service("x")).unwrap();
+    assert_eq!(notices(Templates::load(&TemplateConfig::default()).unwrap()), Vec::<String>::new());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("service.cfg"),
+        "backend {{ service.backend.name }}\n    server a 127.0.0.1:1\n",
+    )
+    .unwrap();
+    let told = notices(loaded(dir.path()).unwrap());
+    assert!(told.len() == 1 && told[0].starts_with("service.cfg does not draw its servers"), "{told:?}");
+    let file = dir.path().join("whole.tera");
+    std::fs::write(&file, "global\n{% for service in services %}{{ servers(service=service) }}{% endfor %}")
+        .unwrap();
+    let told = notices(Templates::load(&TemplateConfig { dir: None, file: Some(file) }).unwrap());
+    assert!(told.len() == MapName::ALL.len() && told[0].contains("maps/apps.map"), "{told:?}");
+}

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::config::Config;
 use crate::telemetry::metrics::Source;
 
 struct Served {
@@ -15,7 +16,7 @@ struct Served {
 fn serve_on(listen: &str) -> Served {
     let door = Door::open(&WebConfig { listen: listen.to_owned() }).unwrap().unwrap();
     let (address, metrics, stop) = (door.address(), Metrics::default(), CancellationToken::new());
-    let serving = tokio::spawn(serve(Some(door), metrics.clone(), stop.clone()));
+    let serving = tokio::spawn(serve(Some(door), seen(&metrics), stop.clone()));
     Served { address, metrics, stop, serving }
 }
 
@@ -36,6 +37,11 @@ impl Served {
 
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
+}
+
+fn seen(metrics: &Metrics) -> Seen {
+    let (_nobody, text) = tokio::sync::watch::channel(None);
+    Seen { metrics: metrics.clone(), running: Running::new(text, &Config::default().haproxy) }
 }
 
 #[tokio::test]

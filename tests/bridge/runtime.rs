@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::stage::{Stage, app, until, vhost};
 
-async fn states(stage: &Stage) -> std::collections::BTreeMap<(String, String), ServerState> {
+pub(crate) async fn states(stage: &Stage) -> std::collections::BTreeMap<(String, String), ServerState> {
     let socket = &stage.config.haproxy.socket;
     let mut states =
         parse_states(&command(socket, "show servers state", Duration::from_secs(2)).await.unwrap());
@@ -23,18 +23,18 @@ async fn states(stage: &Stage) -> std::collections::BTreeMap<(String, String), S
     states
 }
 
-async fn at_the_socket(stage: &Stage, line: &str) {
+pub(crate) async fn at_the_socket(stage: &Stage, line: &str) {
     command(&stage.config.haproxy.socket, line, Duration::from_secs(2)).await.unwrap();
 }
 
-async fn map(stage: &Stage, name: &str) -> BTreeSet<String> {
+pub(crate) async fn map(stage: &Stage, name: &str) -> BTreeSet<String> {
     let line = format!("show map maps/{name}.map");
     let answer = command(&stage.config.haproxy.socket, &line, Duration::from_secs(2)).await.unwrap();
     answer.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect()
 }
 
 /// Reloads HAProxy as another hand would; its master refuses connections while it executes itself anew.
-async fn reload(stage: &Stage) {
+pub(crate) async fn reload(stage: &Stage) {
     let master = &stage.config.haproxy.master_socket;
     until("the master to take a reload", async || {
         command(master, "reload", Duration::from_secs(2)).await.ok()
@@ -177,58 +177,6 @@ async fn a_request_under_way_is_finished_by_a_task_that_goes() {
         stage.tasks("web.example.com", 1).await;
     });
     assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rule_2_what_runs_is_what_a_fresh_start_from_the_files_would_run() {
-    let stage = Stage::with_apps(vec![
-        vhost("/a", 2, "a.example.com"),
-        vhost("/b", 3, "*.b.example.com"),
-        app("/c", 1, 10_003, json!({ "HAPROXY_0_MODE": "tcp" })),
-    ])
-    .await;
-    stage.tasks("a.example.com", 2).await;
-    for (step, (app, instances)) in
-        [("a", 4), ("b", 1), ("a", 1), ("c", 2), ("b", 5), ("a", 3), ("c", 0), ("b", 2)]
-            .into_iter()
-            .enumerate()
-    {
-        stage.put(&format!("/v2/apps/{app}"), json!({ "instances": instances })).await;
-        if step % 3 == 0 && app != "c" {
-            let host = format!("h{step}.example.com");
-            let rule = format!("[[rule]]\napp = \"/{app}\"\n[[rule.route]]\nhost = \"{host}\"\n");
-            std::fs::write(stage.path("rules.toml"), rule).unwrap();
-            stage.answers(&host, "/", 200).await;
-        }
-    }
-    stage.delete("/v2/apps/a").await;
-    stage.answers("a.example.com", "/", 404).await;
-    stage.tasks("x.b.example.com", 2).await;
-    until("every slot that somebody left to be free", async || {
-        let states = states(&stage).await;
-        states.values().all(|state| state.admin != Admin::Drain).then_some(())
-    })
-    .await;
-    let comparable = async || {
-        let states = states(&stage).await;
-        // Where a server in maintenance points to serves nobody.
-        let state = |(name, state): (_, ServerState)| {
-            (name, state.admin, state.endpoint.filter(|_| state.admin == Admin::Ready))
-        };
-        let servers: Vec<_> = states.into_iter().map(state).collect();
-        let mut maps = Vec::new();
-        for name in ["apps", "hosts", "paths", "ports", "wildcards"] {
-            maps.push(map(&stage, name).await);
-        }
-        (servers, maps)
-    };
-    let running = comparable().await;
-    let served = running.0.iter().filter(|(_, admin, _)| *admin == Admin::Ready).count();
-    until("the files to follow", async || (stage.serving_lines().len() == served).then_some(())).await;
-    let worker = stage.info().await.unwrap().pid;
-    reload(&stage).await;
-    until("a fresh worker", async || stage.info().await.filter(|info| info.pid != worker)).await;
-    assert_eq!(comparable().await, running);
 }
 
 /// A stage with an app of two tasks, audited all the time.

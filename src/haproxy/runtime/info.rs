@@ -17,15 +17,19 @@ impl Info {
     /// Reads the answer to `show info`; `None` where it is not one.
     #[must_use]
     pub fn parse(answer: &str) -> Option<Self> {
-        let value = |key: &str| {
-            answer.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": ")).map(str::trim)
-        };
+        let value = |key: &str| Self::value(answer, key);
         Some(Self {
             pid: value("Pid")?.parse().ok()?,
             generation: value("description").and_then(crate::haproxy::generations::number_of),
             stopping: value("Stopping") == Some("1"),
             version: value("Version").unwrap_or_default().to_owned(),
         })
+    }
+
+    /// One value of the answer to `show info`.
+    #[must_use]
+    pub fn value<'a>(answer: &'a str, key: &str) -> Option<&'a str> {
+        answer.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": ")).map(str::trim)
     }
 }
 
