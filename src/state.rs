@@ -26,7 +26,7 @@ pub struct State {
     rule_problems: Vec<Problem>,
     source_problems: BTreeMap<AppId, Vec<Problem>>,
     claims: Claims,
-    wanted: BTreeMap<AppId, AppServices>,
+    wanted: BTreeMap<AppId, Wanted>,
     settled: BTreeMap<AppId, Settled>,
     held: Option<Held>,
     /// Tasks that HAProxy served when Causeway last ran: what the first list is judged against.
@@ -34,6 +34,13 @@ pub struct State {
     new_problems: Vec<Problem>,
     apps_read: bool,
     rules_read: bool,
+}
+
+/// What an app comes to, before claims are settled.
+#[derive(Debug)]
+struct Wanted {
+    services: Vec<Arc<Service>>,
+    problems: Vec<Problem>,
 }
 
 #[derive(Debug, Default)]
@@ -335,10 +342,12 @@ impl State {
             };
             unsettled.extend(self.claims.replace(&id, &wanted.services));
             if self.apps.contains_key(&id) {
-                self.wanted.insert(id.clone(), wanted)
+                let AppServices { services, problems } = wanted;
+                let services = services.into_iter().map(Arc::new).collect();
+                self.wanted.insert(id.clone(), Wanted { services, problems });
             } else {
-                self.wanted.remove(&id)
-            };
+                self.wanted.remove(&id);
+            }
             unsettled.insert(id);
         }
         let mut changes = Changes::new();
@@ -353,8 +362,9 @@ impl State {
         if let Some(wanted) = self.wanted.get(id) {
             settled.problems.clone_from(&wanted.problems);
             for service in &wanted.services {
-                let (service, problems) = self.claims.settle(service);
-                settled.services.push(Arc::new(service));
+                let (won, problems) = self.claims.settle(service);
+                // Most lose nothing.
+                settled.services.push(if won == **service { Arc::clone(service) } else { Arc::new(won) });
                 settled.problems.extend(problems);
             }
         }

@@ -1,11 +1,12 @@
 //! What HAProxy reports, held against what it was brought to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
 
 use super::Reconciler;
+use super::desired::Names;
 use super::worker::{Difference, WorkerError};
 use crate::haproxy::servers::ServerState;
 use crate::model::ServiceId;
@@ -89,11 +90,7 @@ impl Reconciler {
         self.mend(differences, &names).await;
     }
 
-    async fn mend(
-        &mut self,
-        differences: Vec<Difference>,
-        names: &BTreeMap<(String, String), (ServiceId, usize)>,
-    ) {
+    async fn mend(&mut self, differences: Vec<Difference>, names: &Names) {
         let shown = differences.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let words: Vec<String> = differences.iter().map(ToString::to_string).collect();
         let (mut steps, mut by_hand, mut beyond) = (Vec::new(), 0, false);
@@ -104,7 +101,8 @@ impl Reconciler {
                         || wanted.endpoint == Some(crate::placement::FREE_ENDPOINT) =>
                 {
                     let Some((id, index)) = names.get(&(backend.clone(), server.clone())) else { continue };
-                    if self.desired.keep_by_hand(id, *index, found, self.config.by_hand_timeout) {
+                    let timeout = self.config.by_hand_timeout;
+                    if id.as_ref().is_some_and(|id| self.desired.keep_by_hand(id, *index, found, timeout)) {
                         by_hand += 1;
                     } else {
                         steps.extend(back(backend, *index, wanted));

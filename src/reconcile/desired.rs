@@ -22,6 +22,7 @@ mod running;
 mod spares;
 
 use blame::Quarantine;
+pub(super) use running::Names;
 use spares::Stock;
 
 /// What HAProxy is to be brought to.

@@ -96,9 +96,8 @@ impl Reconciler {
         let removing = async {
             loop {
                 let steps = pending.peek(|changes| desired.removals(changes)).await;
-                if let Some(epoch) = desired.epoch()
-                    && let Err(error) =
-                        worker.carry_out(epoch, &steps, |map| desired.after(&steps, map)).await
+                if let Some(old) = desired.epoch().filter(|_| !steps.is_empty())
+                    && let Err(error) = worker.drain_in(old, &steps).await
                 {
                     tracing::debug!("{error}; the new worker is told");
                 }

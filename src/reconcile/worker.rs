@@ -162,6 +162,12 @@ impl Worker {
         self.transact(epoch, &rest).await
     }
 
+    /// Drains servers in a worker that is being replaced.
+    pub(super) async fn drain_in(&self, old: Epoch, steps: &[Step]) -> Result<(), WorkerError> {
+        let commands: Vec<String> = steps.iter().map(Step::command).collect();
+        Ok(self.client.tell_process(old.pid, &commands).await?)
+    }
+
     async fn transact(&self, epoch: Epoch, steps: &[Step]) -> Result<(), WorkerError> {
         if steps.is_empty() {
             return Ok(());
@@ -241,13 +247,14 @@ impl Worker {
     ) -> Result<Vec<Difference>, WorkerError> {
         let drawn =
             |block: &&Arc<Block>| block.shape.contains(SERVERS_MARK) || text.head.contains(SERVERS_MARK);
+        let most = text.spares.values().map(|spare| spare.slots).max().unwrap_or(0);
+        let free = vec![Slot::Free; most];
+        let spares = text.spares.iter().map(|(name, spare)| (&**name, &free[..spare.slots]));
+        let blocks = text.blocks.values().filter(drawn);
+        let blocks = blocks.map(|block| (block.service.backend.name.as_str(), block.slots.as_slice()));
         // How many of its slots HAProxy has named so far.
-        let mut backends: BTreeMap<&str, (&[Slot], usize)> = text
-            .blocks
-            .values()
-            .filter(drawn)
-            .map(|block| (block.service.backend.name.as_str(), (block.slots.as_slice(), 0)))
-            .collect();
+        let mut backends: BTreeMap<&str, (&[Slot], usize)> =
+            blocks.chain(spares).map(|(name, slots)| (name, (slots, 0))).collect();
         let mut differences = Vec::new();
         let mut reader = StateReader::default();
         let question = "show servers state";

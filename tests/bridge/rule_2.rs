@@ -102,7 +102,8 @@ async fn change(
             let rule = |(app, host): (&&str, &String)| {
                 format!("[[rule]]\napp = \"/{app}\"\n[[rule.route]]\nhost = \"{host}\"\n")
             };
-            let text: String = rules.iter().map(rule).collect();
+            let text: String =
+                std::iter::once("# rules\n".to_owned()).chain(rules.iter().map(rule)).collect();
             std::fs::write(stage.path("rules.toml"), text).unwrap();
             format!("{} rules", rules.len())
         }

@@ -228,6 +228,26 @@ impl Client {
         Ok(replies)
     }
 
+    /// Tells one worker through its master, which finds it by its process id: while a reload is under way the socket may
+    /// already be another worker's, and a line is carried out before its answer says by whom.
+    ///
+    /// # Errors
+    /// [`HaproxyError::Socket`] where nobody answers in time, or there is no master.
+    pub async fn tell_process(&self, pid: i32, commands: &[String]) -> Result<(), HaproxyError> {
+        let Some(master) = &self.master else {
+            let (socket, what) = (self.socket.display().to_string(), "it has no master".to_owned());
+            return Err(HaproxyError::Socket { socket, what });
+        };
+        for batch in batches(commands) {
+            let commands: Vec<&str> = batch.iter().map(String::as_str).collect();
+            let text = Line { commands: &commands, payload: None }.text_for_master(Whom::Process(pid));
+            exchange(master, &text, Ending::Close, self.deadline)
+                .await
+                .map_err(|failure| failure.at(master))?;
+        }
+        Ok(())
+    }
+
     /// One line of commands for one worker, and as many answers; the payload belongs to the last.
     pub(super) async fn line(
         &self,

@@ -20,8 +20,8 @@ use crate::render::maps::MapName;
 use crate::render::{Block, Files, Templates, Text};
 use crate::state::Changes;
 
-/// Whose a server is, by backend and name.
-type Names = BTreeMap<(String, String), (ServiceId, usize)>;
+/// Whose a server is, nobody's in a spare, and which slot, by backend and name.
+pub(in crate::reconcile) type Names = BTreeMap<(String, String), (Option<ServiceId>, usize)>;
 /// What servers should report, by backend and name.
 type States = BTreeMap<(String, String), ServerState>;
 
@@ -274,15 +274,22 @@ impl Desired {
         if backends.is_empty() {
             return Some((names, expected));
         }
-        for (id, block) in &live.text.blocks {
-            let backend = &block.service.backend.name;
-            if !backends.contains(backend.as_str()) {
-                continue;
-            }
-            for (index, slot) in block.slots.iter().enumerate() {
-                let name = (backend.clone(), format!("slot{}", index + 1));
-                names.insert(name.clone(), (id.clone(), index));
+        let mut expect = |id: Option<&ServiceId>, backend: &str, slots: &[Slot]| {
+            for (index, slot) in slots.iter().enumerate() {
+                let name = (backend.to_owned(), format!("slot{}", index + 1));
+                names.insert(name.clone(), (id.cloned(), index));
                 expected.insert(name, ServerState::of(slot));
+            }
+        };
+        for (id, block) in &live.text.blocks {
+            let backend = block.service.backend.name.as_str();
+            if backends.contains(backend) {
+                expect(Some(id), backend, &block.slots);
+            }
+        }
+        for backend in backends {
+            if let Some(spare) = live.text.spares.get(backend) {
+                expect(None, backend, &vec![Slot::Free; spare.slots]);
             }
         }
         Some((names, expected))

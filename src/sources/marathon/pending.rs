@@ -95,10 +95,15 @@ impl Pending {
     /// Builds the app with whatever finds addresses.
     pub(crate) fn build(self, resolve: &dyn Fn(&str) -> Option<IpAddr>) -> ReadApp {
         let mut tasks = BTreeMap::new();
+        // Most tasks of an app are of one version: they share its text.
+        let mut version = Timestamp::default();
         for task in each(&self.wire.tasks).filter(|task| !task.id.is_empty()) {
             let id = TaskId::new(&task.id);
             let endpoints = self.endpoints(&id, task, resolve);
-            tasks.insert(id.clone(), task_of(id, task, endpoints));
+            if *version.0 != *task.version.as_deref().unwrap_or_default() {
+                version = timestamp(task.version.as_ref());
+            }
+            tasks.insert(id.clone(), task_of(id, task, version.clone(), endpoints));
         }
         let mut readiness = HashMap::new();
         for result in each(&self.wire.readiness_check_results) {
@@ -156,12 +161,12 @@ fn is_outdated(task: &WireTask, app: &WireApp) -> bool {
         || app.version.as_deref().is_some_and(|shown| version > shown)
 }
 
-fn task_of(id: TaskId, task: &WireTask, endpoints: Vec<Option<Endpoint>>) -> Task {
+fn task_of(id: TaskId, task: &WireTask, version: Timestamp, endpoints: Vec<Option<Endpoint>>) -> Task {
     Task {
         id,
         host: task.host.clone().unwrap_or_default(),
         state: state_of(task),
-        version: timestamp(task.version.as_ref()),
+        version,
         health: health_of(task),
         ready: true,
         endpoints,
