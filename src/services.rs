@@ -194,10 +194,12 @@ impl Builder<'_> {
 
     fn servers(&self, index: usize) -> Vec<Server> {
         let endpoint = |task: &crate::model::Task| task.endpoints.get(index).copied().flatten();
-        self.app
-            .serving()
+        let serving = self.app.serving();
+        let mut servers: Vec<Server> = serving
             .filter_map(|task| Some(Server { task: task.id.clone(), endpoint: endpoint(task)? }))
-            .collect()
+            .collect();
+        servers.shrink_to_fit();
+        servers
     }
 }
 

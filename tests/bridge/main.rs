@@ -7,6 +7,7 @@ mod external;
 mod faults;
 mod labels;
 mod metrics;
+mod recovery;
 mod rule_2;
 mod rules_file;
 mod rules_that_hold;
