@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{LabelsConfig, SafetyConfig};
+use crate::config::SafetyConfig;
 use crate::model::{App, AppId, Problem, ProblemKind, Rule, Service, ServiceId, TaskId};
 use crate::services::claims::Claims;
-use crate::services::{self, AppServices};
+use crate::services::{self, AppServices, Terms};
 use crate::sources::SourceEvent;
 
 /// Services that changed: the new one, or `None` where it is gone.
@@ -18,7 +18,7 @@ type Apps = BTreeMap<AppId, Arc<App>>;
 /// Everything that the sources said, folded.
 #[derive(Debug)]
 pub struct State {
-    labels: LabelsConfig,
+    terms: Terms,
     safety: SafetyConfig,
     apps: Apps,
     incoming: Option<Apps>,
@@ -81,16 +81,16 @@ pub struct Counts {
 }
 
 impl State {
-    /// A state that knows nothing yet. `reserved` are ports that no service may have, with the reason.
+    /// A state that knows nothing yet. `terms` are what the configuration says of services, `reserved` are ports that no service may have, with the reason.
     #[must_use]
     pub fn new(
-        labels: &LabelsConfig,
+        terms: impl Into<Terms>,
         safety: &SafetyConfig,
         reserved: BTreeMap<u16, String>,
         served_before: HashSet<TaskId>,
     ) -> Self {
         Self {
-            labels: labels.clone(),
+            terms: terms.into(),
             safety: safety.clone(),
             apps: Apps::new(),
             incoming: None,
@@ -337,7 +337,7 @@ impl State {
         for id in ids {
             let watched = self.held.as_ref().is_some_and(|held| held.loss.apps.contains(&id));
             let wanted = match self.apps.get(&id) {
-                Some(app) => services::of(app, self.rules.get(&id), &self.labels, watched),
+                Some(app) => services::of(app, self.rules.get(&id), &self.terms, watched),
                 None => AppServices::default(),
             };
             unsettled.extend(self.claims.replace(&id, &wanted.services));

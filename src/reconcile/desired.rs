@@ -174,6 +174,9 @@ impl Desired {
                 let own = crate::services::backend_name(id, service.backend.mode);
                 service = Arc::new(service.on_backend(&own));
                 shape = self.templates.service(&service, None, false)?;
+                for (map, key, value) in self.entries(&block.service) {
+                    text.maps.remove(map, &key, &value);
+                }
                 for (map, key, backend) in self.entries(&service) {
                     text.maps.insert(map, key, backend);
                 }
@@ -262,11 +265,8 @@ impl Desired {
         // What runs stays, empty, until HAProxy reads its text anew: its connections end, and no reload is needed.
         let kept = || {
             let runs = self.live.as_ref()?.text.blocks.get(id)?;
-            let (routes, servers) = (Vec::new(), Vec::new());
-            let service = Service::clone(&runs.service);
-            let shape = self.own_bind(&service).is_none().then(|| Arc::clone(&runs.shape));
-            let empty = Service { routes, servers, port: None, app_id_route: false, ..service };
-            Some((Arc::new(empty), shape))
+            let shape = self.own_bind(&runs.service).is_none().then(|| Arc::clone(&runs.shape));
+            Some((Arc::new(runs.service.emptied()), shape))
         };
         let (service, good_shape) = match service {
             Some(service) => (Some(service), good_shape),

@@ -15,9 +15,10 @@ impl std::fmt::Display for Claimed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Port(port) => write!(f, "service port {port}"),
-            Self::Route(RouteMatch::HostPath { host, path }) => {
+            Self::Route(RouteMatch::HostPath { host, path, any_case }) => {
                 let path = if path.is_empty() { "/" } else { path };
-                write!(f, "route {}{path}", host.as_deref().unwrap_or("*"))
+                let case = if *any_case { " in any case" } else { "" };
+                write!(f, "route {}{path}{case}", host.as_deref().unwrap_or("*"))
             }
             Self::Route(RouteMatch::Acl(text)) => write!(f, "acl {text}"),
         }

@@ -6,6 +6,7 @@
 mod external;
 mod faults;
 mod labels;
+mod labels_each;
 mod metrics;
 mod rule_2;
 mod rules_file;
