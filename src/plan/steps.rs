@@ -40,6 +40,8 @@ pub enum Step {
         endpoint: Endpoint,
         /// What stands behind its address, each word with a space before it.
         words: String,
+        /// True where it gets that address by the next step: only what changes its address makes a server's cookie.
+        elsewhere: bool,
     },
     /// Gives a slot in maintenance its address.
     Address {
@@ -140,16 +142,17 @@ impl Step {
     /// The steps to a slot that the running backend does not have yet.
     pub(crate) fn of_new_slot(backend: &Backend, index: usize, new: &Slot) -> Vec<Self> {
         let server = || ServerName { backend: backend.name.clone(), slot: index + 1 };
-        let words = backend.server_words();
-        let mut steps = vec![Self::AddServer { server: server(), endpoint: new.endpoint(), words }];
-        if backend.check {
-            steps.push(Self::EnableHealth { server: server() });
-        }
-        // It comes up in maintenance, at its address.
-        let added = match new.occupant() {
+        let elsewhere = backend.extras.sticky;
+        // It comes up in maintenance.
+        let added = match new.occupant().filter(|_| !elsewhere) {
             Some(occupant) => Slot::Closing(occupant.clone()),
             None => Slot::Free,
         };
+        let (endpoint, words) = (new.endpoint(), backend.server_words());
+        let mut steps = vec![Self::AddServer { server: server(), endpoint, words, elsewhere }];
+        if backend.check {
+            steps.push(Self::EnableHealth { server: server() });
+        }
         steps.extend(Self::of_slot(&backend.name, index, &added, new));
         steps
     }
@@ -163,7 +166,10 @@ impl Step {
         };
         match self {
             // What `default-server` says does not count for it (management guide, 9.3, `add server`).
-            Self::AddServer { server, endpoint, words } => {
+            Self::AddServer { server, words, elsewhere: true, .. } => {
+                format!("add server {server} {FREE_ENDPOINT} {POOL}{words}")
+            }
+            Self::AddServer { server, endpoint, words, .. } => {
                 format!("add server {server} {endpoint} {POOL}{words}")
             }
             Self::Address { server, endpoint } => address(server, endpoint),

@@ -7,6 +7,7 @@ mod external;
 mod faults;
 mod labels;
 mod labels_each;
+mod labels_live;
 mod metrics;
 mod rule_2;
 mod rules_file;
