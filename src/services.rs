@@ -1,5 +1,7 @@
 //! Pure: an app, its rule and its labels become services, or problems. Every dialect ends in the same [`Service`].
 
+use std::path::PathBuf;
+
 use crate::config::{Checks, Config, LabelsConfig};
 use crate::model::{
     App, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, Rule, Server, Service, ServiceId, Task,
@@ -29,12 +31,14 @@ pub struct Terms {
     pub(crate) labels: LabelsConfig,
     /// The file of the authorities that verify servers which speak TLS.
     ca: Option<String>,
+    /// The directory of the certificates that labels name.
+    pub(crate) tls_dir: Option<PathBuf>,
 }
 
 impl From<&Config> for Terms {
     fn from(config: &Config) -> Self {
         let ca = config.tls.ca.as_ref().map(|path| path.display().to_string());
-        Self { labels: config.labels.clone(), ca }
+        Self { labels: config.labels.clone(), ca, tls_dir: config.tls.dir.clone() }
     }
 }
 
@@ -141,6 +145,7 @@ impl Builder<'_> {
         let config = &self.terms.labels;
         let port =
             labels.port.or(port.service_port).filter(|_| config.service_ports || labels.port.is_some());
+        let bind = treatment::bind(&self.app.id, index, labels, self.terms.tls_dir.as_deref(), problems);
         let mut backend = self.backend(index, mode, labels.balance.as_deref().unwrap_or("roundrobin"));
         backend.extras =
             treatment::extras(&self.app.id, index, mode, labels, self.terms.ca.as_ref(), problems);
@@ -160,11 +165,11 @@ impl Builder<'_> {
         }
         Service {
             id: self.id(index),
-            port,
+            port: port.filter(|_| bind.is_ok()),
             routes: if mode == Mode::Http { routes } else { Vec::new() },
             app_id_route: false,
             marks: treatment::marks(&self.app.id, index, mode, labels, problems),
-            bind: None,
+            bind: bind.ok().flatten().filter(|_| port.is_some()),
             backend,
             instances: self.app.instances,
             servers: self.servers(index, by_marathon),

@@ -208,6 +208,9 @@ impl Desired {
     /// A template that fails.
     pub fn render_head(&mut self) -> Result<(), TemplateError> {
         if self.head_stale {
+            if !self.head.service_port_binds.is_empty() {
+                self.head.service_port_binds = self.binds_ahead();
+            }
             let acl_routes = self.acl_routes();
             let services: Vec<&Service> =
                 self.text.blocks.values().map(|block| block.service.as_ref()).collect();
@@ -273,7 +276,9 @@ impl Desired {
             None => kept().map_or((None, None), |(service, shape)| (Some(service), shape)),
         };
         self.dirty.insert(id.clone());
-        let of_head = |service: Option<&Service>| service.is_some_and(has_acl_route);
+        let of_head = |service: Option<&Service>| {
+            service.is_some_and(|each| has_acl_route(each) || each.bind.is_some())
+        };
         let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
         let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));
         self.head_stale |= !same && (self.templates.is_whole() || of_head(was) || of_head(is));
@@ -341,9 +346,19 @@ impl Desired {
         Ok((service, shape))
     }
 
-    /// The address of a frontend of its own, where the port of a service is not bound ahead.
+    /// The address of a frontend of its own, where the port of a service is not bound ahead, or asks for more.
     fn own_bind(&self, service: &Service) -> Option<String> {
-        service.port.filter(|port| !self.ports.contains(*port)).map(|port| self.ports.bind(port))
+        let port = service.port?;
+        match &service.bind {
+            Some(bind) => Some(self.ports.bind_at(bind.address.as_deref(), port)),
+            None => (!self.ports.contains(port)).then(|| self.ports.bind(port)),
+        }
+    }
+
+    /// The addresses to bind ahead: without the ports that have frontends of their own.
+    fn binds_ahead(&self) -> Vec<String> {
+        let own = |service: &Service| service.port.filter(|_| service.bind.is_some());
+        self.ports.binds_without(&self.text.blocks.values().filter_map(|block| own(&block.service)).collect())
     }
 
     /// Takes over the slots of a service, and keeps an eye on who leaves.

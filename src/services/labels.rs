@@ -12,6 +12,8 @@ mod table;
 mod tests;
 mod values;
 
+pub(super) use values::BindWord;
+
 /// The labels of an app.
 #[derive(Debug, Default)]
 pub(super) struct AppLabels {
@@ -54,6 +56,12 @@ pub(super) struct PortLabels {
     pub(super) allowed: Vec<String>,
     pub(super) protocol: Option<Speaks>,
     pub(super) checks: Option<Checks>,
+    /// Where the service port is listened on, as HAProxy writes it.
+    pub(super) address: Option<String>,
+    pub(super) bind_options: Vec<BindWord>,
+    /// The service port speaks TLS, or is not there.
+    pub(super) tls: bool,
+    pub(super) certificate: Option<String>,
     pub(super) health_index: Option<isize>,
 }
 

@@ -1,8 +1,10 @@
 //! What the labels of a port say beyond its routes: what is done to requests, and who is let in.
 
-use crate::model::{AppId, Extras, Location, Marks, Mode, Problem, ProblemKind, Protocol};
+use std::path::Path;
 
-use super::labels::{PortLabels, Speaks};
+use crate::model::{AppId, Bind, Extras, Location, Marks, Mode, Problem, ProblemKind, Protocol};
+
+use super::labels::{BindWord, PortLabels, Speaks};
 
 /// What is done by maps, so that it changes while HAProxy runs.
 pub(super) fn marks(
@@ -62,12 +64,66 @@ pub(super) fn extras(
         }
         extras.location = labels.location.as_deref().map(|prefix| location(prefix, &labels.vhosts));
     }
+    if labels.protocol == Some(Speaks::Https) && ca.is_none() {
+        problems.push(Problem::of(
+            app,
+            ProblemKind::Label,
+            format!("label HAPROXY_{index}_BACKEND_PROTO = https: nobody says which certificates its servers may have"),
+            "they are not verified; set tls.ca to the authorities that sign them",
+        ));
+    }
     extras.protocol = match labels.protocol {
         Some(Speaks::H2) if mode == Mode::Http => Protocol::H2,
         Some(Speaks::Https) => Protocol::Https { ca: ca.cloned() },
         _ => Protocol::Http1,
     };
     extras
+}
+
+/// The listener that the service port needs of its own; `None` inside where the shared one does.
+///
+/// # Errors
+/// Why it is not to be listened on at all, which is told.
+pub(super) fn bind(
+    app: &AppId,
+    index: usize,
+    labels: &PortLabels,
+    dir: Option<&Path>,
+    problems: &mut Vec<Problem>,
+) -> Result<Option<Bind>, ()> {
+    let mut refused = |label: &str, message: &str| {
+        problems.push(Problem::of(
+            app,
+            ProblemKind::Label,
+            format!("label HAPROXY_{index}_{label}: {message}"),
+            "its service port is not listened on, rather than without what was asked for; everything else is served",
+        ));
+        Err(())
+    };
+    let path = |name: &str| dir.map(|dir| format!("{}/{name}", dir.display()));
+    let mut options = Vec::new();
+    if labels.tls {
+        let Some(name) = &labels.certificate else { return Err(()) };
+        let Some(file) = path(name) else {
+            return refused("SSL_CERT", "tls.dir is not set, so there is no certificate to be had");
+        };
+        options.extend(["ssl".to_owned(), "crt".to_owned(), file]);
+    }
+    for word in &labels.bind_options {
+        options.push(match word {
+            BindWord::Word(word) => word.clone(),
+            BindWord::File(name) => match path(name) {
+                Some(file) => file,
+                None => {
+                    return refused("BIND_OPTIONS", "tls.dir is not set, so there is no ca-file to be had");
+                }
+            },
+        });
+    }
+    if options.is_empty() && labels.address.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Bind { address: labels.address.clone(), options }))
 }
 
 fn without_effect(app: &AppId, index: usize, name: &str, is_set: bool, problems: &mut Vec<Problem>) {

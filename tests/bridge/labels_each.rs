@@ -9,8 +9,8 @@ const HASH: &str =
     "$6$abcdefgh$yVfUwsw5T.JApa8POvClA1pQ5peiq97DUNyXCZN5IrF.BMSkiaLQ5kvpuEm/VQ1Tvh/KV2TcaWh8qinoW5dhA1";
 
 /// What every app of a table has: a name, labels of its first port without `HAPROXY_0_`, and requests with what comes of
-/// them: `WAY HOST/PATH [with NAME: VALUE] => what`, where the way is http, https, id (the app-id frontend) or port (its
-/// service port); HOST stands for a host of its own; and what comes is `app`, or a status, or both with a text that the
+/// them: `WAY HOST/PATH [with NAME: VALUE] => what`, where the way is http, https, id (the app-id frontend), port or
+/// tls-port (its service port); HOST stands for a host of its own; and what comes is `app`, or a status, or both with a text that the
 /// answer holds (its headers included, in lower case).
 type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
@@ -230,6 +230,7 @@ async fn ask(
         "http" => ("http", HTTP),
         "https" => ("https", HTTPS),
         "id" => ("http", APP_ID),
+        "tls-port" => ("https", port),
         _ => ("http", port),
     };
     let url = format!("{scheme}://{}:{port}/{}", stage.host, path.replace("HOST", &own));
@@ -274,6 +275,7 @@ async fn each_label_does_what_it_says_and_a_bad_value_harms_nobody() {
     let pem = format!("{}{}", certificate.cert.pem(), certificate.signing_key.serialize_pem());
     std::fs::write(stage.path("any.pem"), pem).unwrap();
     stage.config.tls.certificates = vec![stage.path("any.pem")];
+    stage.config.tls.dir = Some(stage.path(""));
     stage.config.haproxy.service_port_range.last = 10_100;
     let port = |index: usize| 10_000 + u16::try_from(index).unwrap();
     let apps = ROWS.iter().enumerate();

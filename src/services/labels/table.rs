@@ -219,6 +219,50 @@ pub(super) const OF_PORT: &[Label<OfPort>] = &[
         },
     },
     Label {
+        name: "BIND_ADDR",
+        value: "an address, or `*`",
+        default: "`haproxy.bind_service_ports`",
+        meaning: "the service port is listened on at this address only",
+        example: "10.0.0.42",
+        bad: "everywhere",
+        read: |port, value| {
+            port.address = values::address(value)?;
+            Ok(())
+        },
+    },
+    Label {
+        name: "BIND_OPTIONS",
+        value: "words of HAProxy's `bind`: `accept-proxy`, `alpn`, `backlog`, `ca-file`, `ciphers`, `ciphersuites`, `curves`, `defer-accept`, `ecdhe`, `force-tlsv12`, `force-tlsv13`, `maxconn`, `mss`, `no-…`, `prefer-client-ciphers`, `ssl-max-ver`, `ssl-min-ver`, `strict-sni`, `tfo`, `v4v6`, `v6only`, `verify`",
+        default: "none",
+        meaning: "how the service port listens. A `ca-file` is the name of a file inside `tls.dir`",
+        example: "ciphers AES128+EECDH force-tlsv12",
+        bad: "user root",
+        read: |port, value| match values::bind_options(value) {
+            Ok(options) => {
+                port.bind_options = options;
+                Ok(())
+            }
+            // What was to ask clients for certificates asks nobody.
+            Err(expected) => {
+                port.closed |= ["verify", "ca-file"].iter().any(|word| value.contains(word));
+                Err(expected)
+            }
+        },
+    },
+    Label {
+        name: "SSL_CERT",
+        value: "the name of a PEM file inside `tls.dir`",
+        default: "none",
+        meaning: "the service port speaks TLS with this certificate. Where it cannot be used, the service port is not listened on",
+        example: "shop.pem",
+        bad: "/etc/shadow",
+        read: |port, value| {
+            port.tls = true;
+            port.certificate = Some(values::file(value)?);
+            Ok(())
+        },
+    },
+    Label {
         name: "MODE",
         value: "`http` or `tcp`",
         default: "`http` where a host or path leads to the port or its own health check is HTTP, else `tcp`",

@@ -35,7 +35,12 @@ fn every_example_can_be_used_and_every_bad_value_is_told_with_what_is_expected()
     let of_port = table::OF_PORT.iter().map(|label| (format!("0_{}", label.name), label.example, label.bad));
     for (name, example, bad) in of_app.chain(of_port) {
         let name = format!("HAPROXY_{name}");
-        let with = |value| first(&[("HAPROXY_0_MODE", "http"), (&name, value)]).1;
+        let with = |value| {
+            let labels = [("HAPROXY_0_MODE", "http"), (&name, value)];
+            let terms = Terms { tls_dir: Some("/tls".into()), ..Terms::default() };
+            let found = services::of(&app(&labels), None, &terms, false);
+            found.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
         assert_eq!(with(example), Vec::<String>::new(), "{name} = {example}");
         if !bad.is_empty() {
             let problems = with(bad);

@@ -123,6 +123,106 @@ pub(super) fn networks(value: &str) -> Result<Vec<String>, String> {
     }
 }
 
+/// An address to listen on; `None` for every one.
+pub(super) fn address(value: &str) -> Result<Option<String>, String> {
+    match value.trim() {
+        "*" => Ok(None),
+        text => match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(IpAddr::V6(address)) => Ok(Some(format!("[{address}]"))),
+            Ok(IpAddr::V4(address)) => Ok(Some(address.to_string())),
+            Err(_) => Err("expected an address, or *".to_owned()),
+        },
+    }
+}
+
+/// A word behind the address of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::services) enum BindWord {
+    Word(String),
+    /// A file inside `tls.dir`.
+    File(String),
+}
+
+/// Words of `bind` that need no argument (configuration manual, section 5.1).
+const BIND_FLAGS: [&str; 15] = [
+    "accept-proxy",
+    "defer-accept",
+    "force-tlsv12",
+    "force-tlsv13",
+    "no-alpn",
+    "no-sslv3",
+    "no-tls-tickets",
+    "no-tlsv10",
+    "no-tlsv11",
+    "no-tlsv12",
+    "prefer-client-ciphers",
+    "strict-sni",
+    "tfo",
+    "v4v6",
+    "v6only",
+];
+/// Words of `bind` with one argument, a number or names with `:`, `,`, `-`, `+` and `!` between them.
+const BIND_WITH_ARGUMENT: [&str; 11] = [
+    "alpn",
+    "backlog",
+    "ciphers",
+    "ciphersuites",
+    "curves",
+    "ecdhe",
+    "maxconn",
+    "mss",
+    "ssl-max-ver",
+    "ssl-min-ver",
+    "verify",
+];
+
+/// The words behind the address of a listener: only those that change nothing but how it listens.
+pub(super) fn bind_options(value: &str) -> Result<Vec<BindWord>, String> {
+    let mut words = value.split_whitespace();
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        if BIND_FLAGS.contains(&word) {
+            options.push(BindWord::Word(word.to_owned()));
+            continue;
+        }
+        if word != "ca-file" && !BIND_WITH_ARGUMENT.contains(&word) {
+            return Err(format!(
+                "{word:?} is not taken; expected words of {}, or with an argument {}, ca-file",
+                BIND_FLAGS.join(", "),
+                BIND_WITH_ARGUMENT.join(", ")
+            ));
+        }
+        let argument = words.next().ok_or_else(|| format!("expected an argument behind {word}"))?;
+        options.push(BindWord::Word(word.to_owned()));
+        if word == "ca-file" {
+            options.push(BindWord::File(file(argument)?));
+            continue;
+        }
+        let known = |c: char| c.is_ascii_alphanumeric() || ":,-+!._/@=".contains(c);
+        let versions = ["TLSv1.2", "TLSv1.3"];
+        if !argument.chars().all(known)
+            || (word.starts_with("ssl-") && !versions.contains(&argument))
+            || (word == "verify" && !["none", "optional", "required"].contains(&argument))
+        {
+            return Err(format!(
+                "{argument:?} is not taken behind {word}; expected what HAProxy's manual says, TLS 1.2 at least"
+            ));
+        }
+        options.push(BindWord::Word(argument.to_owned()));
+    }
+    Ok(options)
+}
+
+/// The name of a file inside `tls.dir`.
+pub(super) fn file(value: &str) -> Result<String, String> {
+    let name = value.trim();
+    let known = |c: char| c.is_ascii_alphanumeric() || "._-+@".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(known) {
+        return Err("expected the name of a file inside tls.dir, of letters, digits and ._-+@".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
 /// `realm:user:hash`. No error repeats the value.
 pub(super) fn login(value: &str) -> Result<Login, String> {
     let parts: Vec<&str> = value.trim().split(':').collect();
@@ -232,6 +332,30 @@ mod tests {
         for bad in ["", "10.0.0.0/33", "localhost", "10.0.0.1,10.0.0.2", "-f /etc/passwd", "10.0.0.1\nx"] {
             assert!(networks(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_a_listener_is_told_is_a_list_of_known_words() {
+        let words = |text| bind_options(text).map(|words| words.len());
+        assert_eq!(words("ciphers AES128+EECDH:!aNULL force-tlsv12 no-sslv3").unwrap(), 4);
+        assert_eq!(words("verify required ca-file clients.pem").unwrap(), 4);
+        for bad in [
+            "process 1",
+            "uid 0",
+            "crt /etc/shadow",
+            "ca-file /etc/shadow",
+            "ca-file ../x",
+            "ciphers",
+            "ssl-min-ver TLSv1.0",
+            "force-tlsv10",
+            "verify maybe",
+            "alpn h2\nbackend x",
+            "alpn \"h2\"",
+        ] {
+            let read = bind_options(bad);
+            assert!(read.as_ref().is_err() || !format!("{read:?}").contains("\\n"), "{bad:?}");
+        }
+        assert!(bind_options("alpn h2\nbackend x").is_err());
     }
 
     #[test]
