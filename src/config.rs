@@ -133,6 +133,8 @@ pub struct LabelsConfig {
     pub default_rule: bool,
     /// Whose word on a task's health counts.
     pub checks: Checks,
+    /// Which of several routes is looked up first.
+    pub order: LabelOrder,
 }
 
 impl Default for LabelsConfig {
@@ -143,8 +145,21 @@ impl Default for LabelsConfig {
             service_ports: true,
             default_rule: false,
             checks: Checks::default(),
+            order: LabelOrder::default(),
         }
     }
+}
+
+/// Which of several routes is looked up first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LabelOrder {
+    /// The higher weight, then the more specific; whoever holds a route keeps it.
+    #[default]
+    #[serde(rename = "causeway")]
+    Causeway,
+    /// marathon-lb's: the higher weight, then the lower app id, then the lower port index.
+    #[serde(rename = "marathon-lb")]
+    MarathonLb,
 }
 
 /// Whose word on a task's health counts.

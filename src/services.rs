@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Checks, Config, LabelsConfig};
+use crate::config::{Checks, Config, LabelOrder, LabelsConfig};
 use crate::model::{
     App, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, Rule, Server, Service, ServiceId, Task,
     TaskState,
@@ -202,7 +202,10 @@ impl Builder<'_> {
     }
 
     fn routes(&self, index: usize, labels: &PortLabels, problems: &mut Vec<Problem>) -> Vec<Route> {
-        let weight = labels.weight.unwrap_or_default();
+        let mut weight = labels.weight.unwrap_or_default();
+        if weight == 0 && !labels.paths.is_empty() && self.terms.labels.order == LabelOrder::MarathonLb {
+            weight = 1;
+        }
         let mut routes: Vec<Route> =
             labels.matches().into_iter().map(|matches| Route { matches, from_rule: false, weight }).collect();
         for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {

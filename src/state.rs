@@ -89,15 +89,17 @@ impl State {
         reserved: BTreeMap<u16, String>,
         served_before: HashSet<TaskId>,
     ) -> Self {
+        let terms: Terms = terms.into();
+        let claims = Claims::new(reserved, terms.labels.order);
         Self {
-            terms: terms.into(),
+            terms,
             safety: safety.clone(),
             apps: Apps::new(),
             incoming: None,
             rules: BTreeMap::new(),
             rule_problems: Vec::new(),
             source_problems: BTreeMap::new(),
-            claims: Claims::new(reserved),
+            claims,
             wanted: BTreeMap::new(),
             settled: BTreeMap::new(),
             held: None,
@@ -106,6 +108,11 @@ impl State {
             apps_read: false,
             rules_read: false,
         }
+    }
+
+    /// A service had its routes and its port when Causeway last ran: it keeps them against whoever wants them too.
+    pub fn remember(&mut self, service: &Service) {
+        self.claims.remember(service);
     }
 
     /// Whether every required source has told all it knows once; nothing is rendered before.

@@ -162,6 +162,7 @@ async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(
     if let Some((epoch, files)) = observed {
         desired.adopt(*epoch, files);
     }
+    desired.good_services().for_each(|service| state.remember(service));
 
     let rules = FileStore::new(&config.rules_file()).read()?;
     let (apps, app_problems) = read_apps(args, &config).await?;

@@ -104,6 +104,11 @@ impl Desired {
         self.placement.serving().cloned().collect()
     }
 
+    /// The services as they were good last, with the routes and ports they had.
+    pub fn good_services(&self) -> impl Iterator<Item = &Service> {
+        self.good.values().map(|block| block.service.as_ref())
+    }
+
     /// Other service ports are bound ahead: some were taken while HAProxy was down.
     pub fn set_ports(&mut self, ports: ServicePorts) {
         if ports == self.ports {

@@ -190,6 +190,17 @@ const ROWS: &[Row] = &[
     ("balance-bad", &[("VHOST", "HOST"), ("BALANCE", "fastest")], &["http HOST/ => app"]),
     ("port-bad", &[("VHOST", "HOST"), ("PORT", "abc")], &["http HOST/ => app", "port HOST/ => app"]),
     ("enabled", &[("VHOST", "HOST"), ("ENABLED", "no")], &["http HOST/ => 404", "port HOST/ => nothing"]),
+    ("weight", &[("VHOST", "HOST"), ("BACKEND_WEIGHT", "10")], &["http HOST/api/x => app"]),
+    ("weight-less", &[("VHOST", "weight.example.com,HOST"), ("PATH", "/api")], &["http HOST/api => app"]),
+    (
+        "weight-many",
+        &[("PATH", "/of-every-host"), ("BACKEND_WEIGHT", "5")],
+        &[
+            "http vhost.example.com/of-every-host/x => app",
+            "http one.w.vhost.example.com/of-every-host => app",
+            "http weight.example.com/of-every-host => 200",
+        ],
+    ),
     ("weight-bad", &[("VHOST", "HOST"), ("BACKEND_WEIGHT", "high")], &["http HOST/ => app"]),
     ("h2", &[("VHOST", "HOST"), ("BACKEND_PROTO", "h2")], &["http HOST/ => 503"]),
     ("https", &[("VHOST", "HOST"), ("BACKEND_PROTO", "https")], &["http HOST/ => 503"]),

@@ -1,0 +1,86 @@
+//! Who has a host, a path or a port that several want.
+
+use causeway::config::LabelOrder;
+use serde_json::json;
+
+use crate::stage::{Stage, app, until, vhost};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_a_host_keeps_it_over_a_redeployment_and_a_restart() {
+    let mut stage =
+        Stage::with_apps(vec![app("/b", 1, 10_001, json!({ "HAPROXY_0_VHOST": "same.x" }))]).await;
+    stage.served("same.x", "/", "/b").await;
+    let wants_too = app("/a", 1, 10_001, json!({ "HAPROXY_0_VHOST": "same.x,a.x" }));
+    stage.post("/v2/apps", wants_too).await;
+    stage.served("a.x", "/", "/a").await;
+    // A new version, with labels of its own.
+    let redeployed = json!({ "HAPROXY_0_VHOST": "same.x,b.x" });
+    stage.put("/v2/apps/b", json!({ "labels": redeployed })).await;
+    stage.served("b.x", "/", "/b").await;
+    stage.served("same.x", "/", "/b").await;
+    stage.end_bridge().await.unwrap();
+    stage.put("/v2/apps/a", json!({ "labels": { "HAPROXY_0_VHOST": "same.x,a2.x" } })).await;
+    stage.bridge();
+    stage.served("a2.x", "/", "/a").await;
+    stage.served("same.x", "/", "/b").await;
+    let port = async || stage.get_at(&format!("http://{}:10001/", stage.host), &[]).await;
+    assert_eq!(port().await.unwrap().app, "/b");
+    stage.delete("/v2/apps/b").await;
+    stage.served("same.x", "/", "/a").await;
+    until("the port to move", async || port().await.filter(|answer| answer.app == "/a")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_order_of_marathon_lb_is_kept_where_it_is_asked_for() {
+    let mut stage = Stage::set().await;
+    stage.config.labels.order = LabelOrder::MarathonLb;
+    let path =
+        |id: &str, path: &str| app(id, 1, 0, json!({ "HAPROXY_0_VHOST": "x.x", "HAPROXY_0_PATH": path }));
+    stage
+        .marathon
+        .create_apps(vec![
+            path("/path-one", "/one"),
+            path("/path-onetwo", "/one/two"),
+            vhost("/root", 1, "x.x"),
+            app("/first", 1, 0, json!({ "HAPROXY_0_VHOST": "y.x", "HAPROXY_0_BACKEND_WEIGHT": "2" })),
+            app("/deep", 1, 0, json!({ "HAPROXY_0_VHOST": "y.x", "HAPROXY_0_PATH": "/deep" })),
+        ])
+        .await
+        .unwrap();
+    stage.bridge();
+    stage.served("x.x", "/", "/root").await;
+    stage.served("x.x", "/one/two", "/path-one").await;
+    stage.served("y.x", "/deep", "/first").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weight_that_changes_moves_requests_without_a_reload() {
+    let api = |weight: &str| json!({ "HAPROXY_0_VHOST": "w.x", "HAPROXY_0_PATH": "/api", "HAPROXY_0_BACKEND_WEIGHT": weight });
+    let stage = Stage::with_apps(vec![vhost("/web", 1, "w.x"), app("/api", 1, 0, api("0"))]).await;
+    stage.served("w.x", "/api", "/api").await;
+    let before = stage.info().await.unwrap();
+    stage.put("/v2/apps/api", json!({ "labels": api("-1") })).await;
+    stage.served("w.x", "/api", "/web").await;
+    stage.put("/v2/apps/api", json!({ "labels": api("1") })).await;
+    stage.served("w.x", "/api", "/api").await;
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_with_a_frontend_of_its_own_is_adopted_without_a_reload_and_goes_back_to_the_range() {
+    let own = json!({ "HAPROXY_0_VHOST": "own.x", "HAPROXY_0_BIND_OPTIONS": "maxconn 50" });
+    let mut stage = Stage::with_apps(vec![app("/own", 1, 10_001, own), vhost("/web", 1, "web.x")]).await;
+    stage.served("own.x", "/", "/own").await;
+    let port = async |stage: &Stage| stage.get_at(&format!("http://{}:10001/", stage.host), &[]).await;
+    assert_eq!(port(&stage).await.unwrap().app, "/own");
+    let before = stage.info().await.unwrap();
+    stage.end_bridge().await.unwrap();
+    stage.bridge();
+    stage.put("/v2/apps/web", json!({ "instances": 2 })).await;
+    stage.tasks("web.x", 2).await;
+    assert_eq!(port(&stage).await.unwrap().app, "/own");
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+    stage.put("/v2/apps/own", json!({ "labels": { "HAPROXY_0_VHOST": "own.x" } })).await;
+    until("the range to have it", async || (!stage.current().contains("maxconn 50")).then_some(())).await;
+    until("the port to be there", async || port(&stage).await.filter(|answer| answer.app == "/own")).await;
+}
