@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 mod haproxy;
 mod load;
 mod marathon;
+mod policy;
 mod serde_optional;
 mod statsd;
 #[cfg(test)]
@@ -20,6 +21,8 @@ pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
 pub use load::ConfigError;
 pub(crate) use load::SECRETS;
 pub use marathon::{MarathonConfig, TokenScheme};
+pub use policy::PolicyConfig;
+pub(crate) use policy::port_range;
 pub use statsd::StatsdConfig;
 pub use web::WebConfig;
 
@@ -35,6 +38,8 @@ pub struct Config {
     pub template: TemplateConfig,
     /// How labels become services.
     pub labels: LabelsConfig,
+    /// Which apps may have which hosts and ports.
+    pub policy: PolicyConfig,
     /// Where rules are kept.
     pub rules: RulesConfig,
     /// Certificates.
@@ -81,6 +86,7 @@ impl Config {
         mistakes.extend(self.statsd.mistakes());
         mistakes.extend(self.log.mistakes());
         mistakes.extend(self.tls.mistakes());
+        mistakes.extend(self.policy.mistakes());
         mistakes
     }
 

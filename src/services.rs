@@ -12,9 +12,11 @@ pub mod claims;
 mod criterion;
 mod health;
 mod labels;
+mod policy;
 mod treatment;
 
 use labels::{AppLabels, PortLabels};
+use policy::Policy;
 
 /// What an app comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,12 +35,18 @@ pub struct Terms {
     ca: Option<String>,
     /// The directory of the certificates that labels name.
     pub(crate) tls_dir: Option<PathBuf>,
+    policy: Policy,
 }
 
 impl From<&Config> for Terms {
     fn from(config: &Config) -> Self {
         let ca = config.tls.ca.as_ref().map(|path| path.display().to_string());
-        Self { labels: config.labels.clone(), ca, tls_dir: config.tls.dir.clone() }
+        Self {
+            labels: config.labels.clone(),
+            ca,
+            tls_dir: config.tls.dir.clone(),
+            policy: Policy::from(&config.policy),
+        }
     }
 }
 
@@ -73,6 +81,9 @@ pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppSe
     }
     if let Some(port) = tcp_port.filter(|_| builder.in_groups(&labels, &PortLabels::default())) {
         services.push(builder.bamboo_tcp(port));
+    }
+    for service in &mut services {
+        terms.policy.apply(service, &mut problems);
     }
     if let Some(rule) = rule {
         rule_problems(app, rule, &services, &mut problems);

@@ -16,6 +16,8 @@ pub enum ProblemKind {
     Rule,
     /// Two services want the same route or port.
     Conflict,
+    /// The operator does not allow an app what it asks for.
+    Policy,
     /// No request would ever reach a route: another comes before it.
     Shadowed,
     /// A task's host has no address.
@@ -30,11 +32,12 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::App,
         Self::Label,
         Self::Rule,
         Self::Conflict,
+        Self::Policy,
         Self::Shadowed,
         Self::Host,
         Self::NoServer,
@@ -50,6 +53,7 @@ impl ProblemKind {
             Self::Label => "label",
             Self::Rule => "rule",
             Self::Conflict => "conflict",
+            Self::Policy => "policy",
             Self::Shadowed => "shadowed",
             Self::Host => "host",
             Self::NoServer => "no_server",

@@ -1,6 +1,6 @@
 //! Who has a host, a path or a port that several want.
 
-use causeway::config::LabelOrder;
+use causeway::config::{Config, LabelOrder};
 use serde_json::json;
 
 use crate::stage::{Stage, app, until, vhost};
@@ -83,4 +83,44 @@ async fn a_port_with_a_frontend_of_its_own_is_adopted_without_a_reload_and_goes_
     stage.put("/v2/apps/own", json!({ "labels": { "HAPROXY_0_VHOST": "own.x" } })).await;
     until("the range to have it", async || (!stage.current().contains("maxconn 50")).then_some(())).await;
     until("the port to be there", async || port(&stage).await.filter(|answer| answer.app == "/own")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_has_only_hosts_and_ports_that_the_operator_allows_it() {
+    let mut stage = Stage::set().await;
+    let policy = "[policy.vhosts]\n\"/team-a/**\" = [\"*.a.x\", \"a.x\"]\n\"/free\" = [\"**\"]\n\
+                  [policy.ports]\n\"/team-a/**\" = [\"10001-10005\"]\n\"/free\" = [\"10009\"]\n";
+    stage.config.policy = Config::from_text(policy, []).unwrap().policy;
+    let with = |id: &str, port: u16, labels: serde_json::Value| app(id, 1, port, labels);
+    stage
+        .marathon
+        .create_apps(vec![
+            with(
+                "/team-a/web",
+                10_001,
+                json!({ "HAPROXY_0_VHOST": "www.a.x,b.x", "HAPROXY_0_PORT": "10005" }),
+            ),
+            with("/team-a/wide", 10_006, json!({ "HAPROXY_0_PATH": "/wide" })),
+            with("/team-b/web", 10_002, json!({ "HAPROXY_0_VHOST": "other.a.x" })),
+            with("/free", 10_009, json!({ "HAPROXY_0_VHOST": "*.c.x" })),
+        ])
+        .await
+        .unwrap();
+    std::fs::write(
+        stage.path("rules.toml"),
+        "[[rule]]\napp = \"/team-b/web\"\n[[rule.route]]\nhost = \"rule.a.x\"\n[[rule.route]]\nacl = \"path /acl\"\n",
+    )
+    .unwrap();
+    stage.bridge();
+    stage.served("www.a.x", "/", "/team-a/web").await;
+    stage.served("any.c.x", "/", "/free").await;
+    for (host, path) in
+        [("b.x", "/"), ("other.a.x", "/"), ("rule.a.x", "/"), ("any", "/wide"), ("any", "/acl")]
+    {
+        assert_eq!(stage.get(host, path).await.unwrap().status, 404, "{host}{path}");
+    }
+    let port = async |port: u16| stage.get_at(&format!("http://{}:{port}/", stage.host), &[]).await;
+    assert_eq!(port(10_005).await.unwrap().app, "/team-a/web");
+    assert_eq!(port(10_009).await.unwrap().app, "/free");
+    assert!(port(10_002).await.is_none() && port(10_006).await.is_none());
 }

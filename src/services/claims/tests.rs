@@ -89,7 +89,7 @@ fn what_was_held_when_causeway_last_ran_is_held_still() {
 fn a_rule_beats_a_label_that_holds_and_a_higher_weight_beats_a_holder() {
     let mut claims = fresh();
     let holder = service("/a", &["x", "y"]);
-    settled(&mut claims, &[holder.clone()]);
+    settled(&mut claims, std::slice::from_ref(&holder));
     let (won, _) = settled(&mut claims, &[holder, service("/b", &["x !"]), service("/c", &["y @1"])]);
     assert_eq!(won, [vec![], vec!["x/"], vec!["y/"]]);
 }
@@ -152,7 +152,7 @@ fn in_the_order_of_marathon_lb_the_weight_then_the_app_id_decide() {
     assert!(told[0].contains("shadowed"), "{told:?}");
     let mut claims = Claims::new(BTreeMap::new(), LabelOrder::MarathonLb);
     let late = service("/b", &["x"]);
-    settled(&mut claims, &[late.clone()]);
+    settled(&mut claims, std::slice::from_ref(&late));
     assert_eq!(
         settled(&mut claims, &[late, service("/a", &["x"])]).0,
         [vec![], vec!["x/"]],
