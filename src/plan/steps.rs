@@ -4,10 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::Endpoint;
+use crate::model::{Backend, Endpoint};
 use crate::placement::{Admin, FREE_ENDPOINT, Slot};
 use crate::render::maps::{MapName, Maps};
-use crate::render::text::CHECK;
 
 /// A server of a backend, as HAProxy names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,8 +38,10 @@ pub enum Step {
         server: ServerName,
         /// Where it points to.
         endpoint: Endpoint,
-        /// True where HAProxy itself watches it.
-        check: bool,
+        /// What stands behind its address, each word with a space before it.
+        words: String,
+        /// True where it gets that address by the next step: only what changes its address makes a server's cookie.
+        elsewhere: bool,
     },
     /// Gives a slot in maintenance its address.
     Address {
@@ -139,18 +140,20 @@ impl Step {
     }
 
     /// The steps to a slot that the running backend does not have yet.
-    pub(crate) fn of_new_slot(backend: &str, index: usize, new: &Slot, check: bool) -> Vec<Self> {
-        let server = || ServerName { backend: backend.to_owned(), slot: index + 1 };
-        let mut steps = vec![Self::AddServer { server: server(), endpoint: new.endpoint(), check }];
-        if check {
-            steps.push(Self::EnableHealth { server: server() });
-        }
-        // It comes up in maintenance, at its address.
-        let added = match new.occupant() {
+    pub(crate) fn of_new_slot(backend: &Backend, index: usize, new: &Slot) -> Vec<Self> {
+        let server = || ServerName { backend: backend.name.clone(), slot: index + 1 };
+        let elsewhere = backend.extras.sticky;
+        // It comes up in maintenance.
+        let added = match new.occupant().filter(|_| !elsewhere) {
             Some(occupant) => Slot::Closing(occupant.clone()),
             None => Slot::Free,
         };
-        steps.extend(Self::of_slot(backend, index, &added, new));
+        let (endpoint, words) = (new.endpoint(), backend.server_words());
+        let mut steps = vec![Self::AddServer { server: server(), endpoint, words, elsewhere }];
+        if backend.check {
+            steps.push(Self::EnableHealth { server: server() });
+        }
+        steps.extend(Self::of_slot(&backend.name, index, &added, new));
         steps
     }
 
@@ -163,9 +166,11 @@ impl Step {
         };
         match self {
             // What `default-server` says does not count for it (management guide, 9.3, `add server`).
-            Self::AddServer { server, endpoint, check } => {
-                let check = if *check { format!(" {CHECK}") } else { String::new() };
-                format!("add server {server} {endpoint} {POOL}{check}")
+            Self::AddServer { server, words, elsewhere: true, .. } => {
+                format!("add server {server} {FREE_ENDPOINT} {POOL}{words}")
+            }
+            Self::AddServer { server, endpoint, words, .. } => {
+                format!("add server {server} {endpoint} {POOL}{words}")
             }
             Self::Address { server, endpoint } => address(server, endpoint),
             Self::EnableHealth { server } => format!("enable health {server}"),

@@ -12,9 +12,6 @@ use super::{DIR_MARK, SERVERS_MARK, Shape};
 use crate::model::{Service, ServiceId};
 use crate::placement::{Admin, Slot, Slots, WEIGHT};
 
-/// What HAProxy is told to watch a server by.
-pub(crate) const CHECK: &str = "check inter 2s fall 3 rise 2";
-
 /// The block of one service: what it was rendered from, its text, and who sits in its slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -106,21 +103,21 @@ impl Text {
             BTreeMap::new()
         };
         fill(&mut out, &self.head, dir, |out, name| match by_name.get(name) {
-            Some(block) => server_lines(out, &block.slots, block.service.backend.check),
+            Some(block) => server_lines(out, &block.slots, &block.service.backend.server_words()),
             None => Ok(()),
         })?;
         for (id, block) in self.blocks.iter().filter(|(_, block)| !block.shape.is_empty()) {
             out.write_all(b"\n")?;
             let first = out.written;
             fill(&mut out, &block.shape, dir, |out, _| {
-                server_lines(out, &block.slots, block.service.backend.check)
+                server_lines(out, &block.slots, &block.service.backend.server_words())
             })?;
             block_written(first..out.written, id)?;
         }
         for spare in self.spares.values() {
             out.write_all(b"\n")?;
             let slots = vec![Slot::Free; spare.slots];
-            fill(&mut out, &spare.shape, dir, |out, _| server_lines(out, &slots, false))?;
+            fill(&mut out, &spare.shape, dir, |out, _| server_lines(out, &slots, ""))?;
         }
         Ok(())
     }
@@ -163,15 +160,13 @@ fn fill<W: Write>(
 }
 
 /// The server lines of a service: each slot by its name, with who sits there, and `disabled` unless it serves.
-fn server_lines(out: &mut impl Write, slots: &[Slot], check: bool) -> io::Result<()> {
+fn server_lines(out: &mut impl Write, slots: &[Slot], words: &str) -> io::Result<()> {
     for (slot, number) in slots.iter().zip(1..) {
         write!(out, "    server slot{number} {}", slot.endpoint())?;
         if slot.weight() != WEIGHT {
             write!(out, " weight {}", slot.weight())?;
         }
-        if check {
-            write!(out, " {CHECK}")?;
-        }
+        out.write_all(words.as_bytes())?;
         out.write_all(if slot.admin() == Admin::Ready { b"\n" } else { b" disabled\n" })?;
     }
     Ok(())

@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "the stage of a test may panic as its tests may")]
 
+mod claims;
 mod external;
 mod faults;
 mod labels;
+mod labels_each;
+mod labels_live;
 mod metrics;
 mod recovery;
 mod rule_2;

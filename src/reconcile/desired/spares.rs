@@ -8,7 +8,7 @@ use rpds::RedBlackTreeMapSync;
 
 use super::{Desired, has_acl_route};
 use crate::config::HaproxyConfig;
-use crate::model::{AppId, Backend, Mode, Service, ServiceId};
+use crate::model::{AppId, Backend, Marks, Mode, Service, ServiceId};
 use crate::placement::Slot;
 use crate::render::{Spare, TemplateError, Templates, Text};
 
@@ -74,7 +74,9 @@ fn waiting(mode: Mode, balance: &str, slots: usize) -> Service {
         port: None,
         routes: Vec::new(),
         app_id_route: false,
-        backend: Backend { name: NOBODY.to_owned(), mode, balance: balance.to_owned(), check: false },
+        marks: Marks::default(),
+        bind: None,
+        backend: Backend::new(NOBODY, mode, balance),
         instances: slots,
         servers: Vec::new(),
     }
