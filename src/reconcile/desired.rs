@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::HaproxyConfig;
+use crate::config::Config;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{RouteMatch, Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room};
@@ -73,9 +73,9 @@ impl Desired {
         head: HeadContext,
         ports: ServicePorts,
         extra: BTreeMap<String, Vec<u8>>,
-        config: &HaproxyConfig,
+        config: &Config,
     ) -> Self {
-        let journal = Journal::new(&config.state_dir);
+        let journal = Journal::new(&config.haproxy.state_dir);
         let stock = Stock::new(&templates, config);
         Self {
             templates: Arc::new(templates),
@@ -91,7 +91,7 @@ impl Desired {
             by_hand: BTreeSet::new(),
             services: BTreeMap::new(),
             text: Text::default(),
-            good: good::load(&config.state_dir),
+            good: good::load(&config.haproxy.state_dir),
             quarantine: BTreeMap::new(),
             head_stale: true,
             before: BTreeMap::new(),

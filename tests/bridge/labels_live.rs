@@ -215,3 +215,25 @@ async fn what_a_trusted_proxy_says_of_a_requests_way_is_kept() {
         assert!(body.contains(header), "{body}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_app_that_haproxy_itself_checks_or_that_sticks_needs_no_reload_either() {
+    let mut stage = Stage::set().await;
+    stage.config.labels.checks = causeway::config::Checks::Haproxy;
+    stage.config.haproxy.spare_backends = 4;
+    stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 1).await;
+    let before = stage.info().await.unwrap();
+    let mut checked = vhost("/checked", 2, "checked.example.com");
+    checked["healthChecks"] = json!([{ "protocol": "HTTP", "path": "/health?x=1", "portIndex": 0 }]);
+    stage.post("/v2/apps", checked).await;
+    let sticky =
+        app("/sticky", 2, 0, json!({ "HAPROXY_0_VHOST": "sticky.example.com", "HAPROXY_0_STICKY": "true" }));
+    stage.post("/v2/apps", sticky).await;
+    stage.tasks("checked.example.com", 2).await;
+    stage.tasks("sticky.example.com", 2).await;
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+    let maps = crate::runtime::map(&stage, "checks").await;
+    assert!(maps.iter().any(|entry| entry.starts_with("h_p") && entry.ends_with(" /health?x=1")), "{maps:?}");
+}
