@@ -18,6 +18,9 @@ use crate::process::{PATIENCE, Process, Result, signal, until};
 const HTTP: u16 = 8000;
 /// More than the default, so that new apps get a port in the range beside 10,000 others.
 pub(crate) const SERVICE_PORTS: (u16, u16) = (10_000, 20_200);
+/// Flags of maintenance and drain, whoever asked for it; that a server began as `disabled` (0x04) is no more than a note
+/// (management guide, `show servers state`).
+const NOT_SERVING: u32 = 0x01 | 0x02 | 0x08 | 0x10 | 0x20;
 /// The pause between two attempts while the first answer is waited for: short beside what is measured, long enough to leave
 /// the CPU to those who have to work.
 const PROBE_PAUSE: Duration = Duration::from_micros(200);
@@ -41,7 +44,8 @@ impl Causeway {
                 "[marathon]\nendpoints = [\"{marathon}\"]\nresync = \"1h\"\n[haproxy]\nstate_dir = \"{state}/state\"\n\
                  socket = \"{state}/run/haproxy.sock\"\nmaster_socket = \"{state}/run/master.sock\"\non_exit = \"stop\"\n\
                  bind_http = \"{address}:{HTTP}\"\nbind_app_id = \"\"\nbind_stats = \"\"\n\
-                 bind_service_ports = \"{address}\"\nservice_port_range = \"{first}-{last}\"\n{haproxy}"
+                 bind_service_ports = \"{address}\"\nservice_port_range = \"{first}-{last}\"\n{haproxy}\
+                 [web]\nlisten = \"127.0.0.1:0\"\n"
             ),
         )?;
         let log = File::create(dir.join("causeway.log"))?;
@@ -108,8 +112,8 @@ impl Causeway {
         let (address, port, admin) = (column("srv_addr")?, column("srv_port")?, column("srv_admin_state")?);
         let serving = lines.filter_map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
-            // No flag of maintenance or drain (management guide, `show servers state`).
-            (*words.get(admin)? == "0")
+            let admin: u32 = words.get(admin)?.parse().ok()?;
+            (admin & NOT_SERVING == 0)
                 .then(|| Some(format!("{}:{}", words.get(address)?, words.get(port)?)))?
         });
         Ok(serving.collect())
