@@ -157,7 +157,7 @@ mod tests {
         let store = FileStore::new(&dir.path().join("rules.toml"));
         assert_eq!(store.read().unwrap(), Rules::default());
         let route = RuleRoute { acl: Some("path /x".to_owned()), port: 1, ..RuleRoute::default() };
-        let rule = Rule { app: AppId::new("/a"), routes: vec![route] };
+        let rule = Rule { routes: vec![route], ..Rule::new(AppId::new("/a")) };
         store.write(std::slice::from_ref(&rule)).unwrap();
         assert_eq!(store.read().unwrap().rules, [rule]);
     }

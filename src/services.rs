@@ -167,7 +167,9 @@ impl Builder<'_> {
             labels.matches().into_iter().map(|matches| Route { matches, from_rule: false }).collect();
         for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
             match criterion::of_rule(route) {
-                Ok(matches) => routes.push(Route { matches, from_rule: true }),
+                Ok(matches) => {
+                    routes.extend(matches.into_iter().map(|matches| Route { matches, from_rule: true }));
+                }
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::Rule,
