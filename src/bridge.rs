@@ -16,9 +16,9 @@ use crate::haproxy::{Driver, External, Managed};
 use crate::reconcile::desired::Desired;
 use crate::reconcile::{Pending, Reconciler};
 use crate::render::{Files, Templates};
-use crate::rules::FileStore;
+use crate::rules;
 use crate::sources::marathon::Marathon;
-use crate::sources::{Refresh, SourceEvent, rules};
+use crate::sources::{self, Refresh, SourceEvent};
 use crate::state::State;
 
 pub mod inputs;
@@ -61,11 +61,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let mut parts = JoinSet::new();
     let source = marathon.follow(events_tx.clone(), refresh.clone());
     parts.spawn(async { (source.await, "the Marathon source").1 });
-    let store = FileStore::new(&config.rules_file());
+    let store = rules::open(&config)?;
     parts.spawn(async move {
-        if let Err(error) = rules::follow(store, events_tx).await {
-            tracing::error!("the rules file cannot be watched: {error}");
-        }
+        sources::rules::follow(&*store, events_tx).await;
         "the rules source"
     });
     let fold = fold(state, events, pending, refresh, config.safety.hold_time);

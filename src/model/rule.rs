@@ -75,7 +75,7 @@ pub struct RuleRoute {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub any: Vec<Criterion>,
     /// The index of the app's port that the route leads to.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_first")]
     pub port: usize,
 }
 
@@ -102,6 +102,11 @@ const fn is_yes(value: &bool) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 const fn is_no(value: &bool) -> bool {
     !*value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_first(index: &usize) -> bool {
+    *index == 0
 }
 
 impl Rule {
