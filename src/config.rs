@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 mod haproxy;
 mod load;
 mod marathon;
+mod rules;
 mod serde_optional;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
 pub use load::ConfigError;
 pub(crate) use load::SECRETS;
 pub use marathon::{MarathonConfig, TokenScheme};
+pub use rules::{RuleStoreKind, RulesConfig, ZookeeperAcl, ZookeeperConfig};
 
 /// The whole configuration, one struct a concern.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -68,6 +70,7 @@ impl Config {
         let mut mistakes = self.marathon.mistakes();
         mistakes.extend(self.haproxy.mistakes(!self.tls.certificates.is_empty()));
         mistakes.extend(self.template.mistakes());
+        mistakes.extend(self.rules.mistakes());
         mistakes.extend(self.safety.mistakes());
         mistakes.extend(self.log.mistakes());
         for certificate in self.tls.certificates.iter().filter(|path| !path.exists()) {
@@ -129,26 +132,6 @@ impl Default for LabelsConfig {
     fn default() -> Self {
         Self { groups: Vec::new(), strict: false, service_ports: true, default_rule: false }
     }
-}
-
-/// Where rules are kept.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RulesConfig {
-    /// The kind of store.
-    pub store: RuleStoreKind,
-    /// The file of the file store; empty: `rules.toml` in `haproxy.state_dir`.
-    #[serde(with = "serde_optional")]
-    pub file: Option<PathBuf>,
-}
-
-/// The kinds of rule stores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleStoreKind {
-    /// A local TOML file, watched.
-    #[default]
-    File,
 }
 
 /// Certificates.

@@ -11,8 +11,10 @@ use crate::durable::FileError;
 use crate::model::{AppId, Problem, Rule};
 
 pub mod file;
+pub mod zookeeper;
 
 pub use file::FileStore;
+pub use zookeeper::ZookeeperStore;
 
 /// Rules by app id, changed by compare-and-set. Several writers, of which some are people with editors or Bamboos, never
 /// undo each other unseen.
@@ -172,6 +174,19 @@ fn refuse_mistakes(rule: &Rule) -> Result<(), StoreError> {
     if mistakes.is_empty() { Ok(()) } else { Err(StoreError::Invalid { app: rule.app.clone(), mistakes }) }
 }
 
+/// What is odd about a rule that was read, and is used all the same.
+fn doubt(rule: &Rule) -> Option<Problem> {
+    let odd = rule.group().is_some() && (!rule.routes.is_empty() || rule.replace || rule.order.is_some());
+    odd.then(|| {
+        Problem::of(
+            &rule.app,
+            crate::model::ProblemKind::Rule,
+            "a rule for a group has routes, order or replace",
+            "only its config is used: give routes to the apps themselves",
+        )
+    })
+}
+
 /// Opens the store that the configuration names; it is followed from the first [`RuleStore::watch`] on.
 ///
 /// # Errors
@@ -179,6 +194,18 @@ fn refuse_mistakes(rule: &Rule) -> Result<(), StoreError> {
 pub fn open(config: &Config) -> Result<Arc<dyn RuleStore>, StoreError> {
     match config.rules.store {
         RuleStoreKind::File => Ok(Arc::new(FileStore::new(&config.rules_file()))),
+        RuleStoreKind::Zookeeper => Ok(Arc::new(ZookeeperStore::new(config)?)),
+    }
+}
+
+/// Opens the store for a command that only looks at the rules.
+///
+/// # Errors
+/// The configuration of the store cannot be used.
+pub fn open_to_look(config: &Config) -> Result<Arc<dyn RuleStore>, StoreError> {
+    match config.rules.store {
+        RuleStoreKind::File => open(config),
+        RuleStoreKind::Zookeeper => Ok(Arc::new(ZookeeperStore::new(config)?.looking_only())),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs};
 use crate::bridge::{self, inputs};
-use crate::config::Config;
+use crate::config::{Config, RuleStoreKind};
 use crate::demo;
 use crate::haproxy::Generations;
 use crate::haproxy::managed::Jail;
@@ -163,7 +163,7 @@ async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(
         desired.adopt(*epoch, files);
     }
 
-    let rules = rules::open(&config)?.list().await?;
+    let rules = rules::open_to_look(&config)?.list().await?;
     let (apps, app_problems) = read_apps(args, &config).await?;
     let mut events = vec![sources::rules::event(&rules), SourceEvent::Init];
     events.extend(apps.into_iter().map(SourceEvent::Upsert));
@@ -215,8 +215,7 @@ async fn check(args: &ConfigArgs) -> Result<()> {
     if let Err(error) = inputs::extra_files(&config) {
         mistakes.push(format!("{error:#}"));
     }
-    let rules = async { rules::open(&config)?.list().await };
-    match rules.await {
+    match read_rules(&config).await {
         Ok(rules) => mistakes.extend(rules.problems.iter().map(|problem| format!("rules: {problem}"))),
         Err(error) => mistakes.push(error.to_string()),
     }
@@ -236,6 +235,16 @@ async fn check(args: &ConfigArgs) -> Result<()> {
         return print("The configuration is good.\n");
     }
     bail!("{} mistake(s):\n  {}", mistakes.len(), mistakes.join("\n  "))
+}
+
+/// The rules as their store has them now.
+async fn read_rules(config: &Config) -> Result<Arc<rules::Rules>, rules::StoreError> {
+    if config.rules.store == RuleStoreKind::File {
+        return rules::open(config)?.list().await;
+    }
+    let read = rules::ZookeeperStore::new(config)?.looking_only().ask().await?;
+    let _closed = print(&format!("ZooKeeper answers: {} rule(s).\n", read.rules.len()));
+    Ok(read)
 }
 
 fn example_service() -> Service {

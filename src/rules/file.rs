@@ -9,7 +9,7 @@ use notify::{RecursiveMode, Watcher};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
-use super::{RuleStore, RuleVersion, Rules, StoreError, Versioned, refuse_mistakes};
+use super::{RuleStore, RuleVersion, Rules, StoreError, Versioned, doubt, refuse_mistakes};
 use crate::durable::replace_file;
 use crate::model::{AppId, Problem, ProblemKind, Rule};
 
@@ -249,6 +249,7 @@ fn parse(text: &str) -> Result<Rules, String> {
         let problem = match Rule::deserialize(value) {
             Ok(rule) if rules.get(&rule.app).is_some() => "there is a rule for this app already".to_owned(),
             Ok(rule) => {
+                rules.problems.extend(doubt(&rule));
                 rules.rules.push(Versioned { version: version(&rule), rule });
                 continue;
             }
