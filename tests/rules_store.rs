@@ -4,6 +4,8 @@
 
 #[path = "rules_store/access.rs"]
 mod access;
+#[path = "rules_store/bridged.rs"]
+mod bridged;
 #[path = "rules_store/ensemble.rs"]
 mod ensemble;
 #[path = "rules_store/faults.rs"]
@@ -12,3 +14,6 @@ mod faults;
 mod layout;
 #[path = "rules_store/proxy.rs"]
 mod proxy;
+#[path = "bridge/stage.rs"]
+#[allow(dead_code, reason = "the stage of the bridge's own tests, of which this needs a part")]
+mod stage;

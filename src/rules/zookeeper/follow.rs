@@ -206,6 +206,7 @@ impl Follower {
         let base = self.shared.settings.base.clone();
         let mut names: Vec<String> = std::mem::take(&mut dirty.names).into_iter().collect();
         let mut known = self.known.clone();
+        let fresh = Watches::new();
         if dirty.all || dirty.list {
             if dirty.all {
                 // Another server may lag behind the one that we, or somebody who told us, last spoke to.
@@ -226,7 +227,7 @@ impl Follower {
                 read => read?,
             };
             self.believe(&stat, &mut known)?;
-            watch_one(watches, LIST, watcher);
+            watch_one(&fresh, LIST, watcher);
             let children: BTreeSet<String> = children.into_iter().collect();
             known.nodes.retain(|name, _| children.contains(name));
             if dirty.all {
@@ -249,7 +250,7 @@ impl Follower {
         for (name, read) in reads.collect::<Vec<_>>().await {
             match read {
                 Ok((data, stat, watcher)) => {
-                    watch_one(watches, &name, watcher);
+                    watch_one(&fresh, &name, watcher);
                     known.take(&name, stat.mzxid, &data);
                 }
                 Err(Error::NoNode) => {
@@ -257,6 +258,12 @@ impl Follower {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        // A whole reading has set a watch on everything: those before it would only pile up.
+        if dirty.all {
+            *watches = fresh;
+        } else {
+            watches.extend(fresh);
         }
         *dirty = Dirty::default();
         if known != self.known {
@@ -327,13 +334,13 @@ impl Follower {
         }
     }
 
-    /// The ensemble cannot be read: what was read last is used, and that is said once.
+    /// The ensemble cannot be read: what was read last is used, and that is told as a problem.
     fn lost(&mut self, why: &str) {
         self.shared.set_trouble(why);
         if self.trouble.as_deref() == Some(why) {
             return;
         }
-        let first = self.trouble.replace(why.to_owned()).is_none();
+        self.trouble = Some(why.to_owned());
         if self.known.czxid == 0 {
             tracing::error!(
                 "ZooKeeper ({}) cannot be used: {why}; no rule was ever read from it, and nothing is rendered before",
@@ -341,18 +348,12 @@ impl Follower {
             );
             return;
         }
-        if first {
-            tracing::warn!(
-                rules.count = self.known.nodes.len(),
-                "ZooKeeper ({}) cannot be used: {why}; the rules read last are used, and none can be written",
-                self.shared.settings.hosts()
-            );
-        }
         self.tell();
     }
 
     fn tell(&self) {
-        let rules = Some(self.known.rules(self.trouble.as_deref()));
+        let trouble = self.trouble.as_ref().map(|why| format!("({}): {why}", self.shared.settings.hosts()));
+        let rules = Some(self.known.rules(trouble.as_deref()));
         self.told.send_if_modified(|last| {
             let differs = *last != rules;
             *last = rules;
@@ -376,5 +377,52 @@ async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::rules::ZookeeperStore;
+
+    fn stat(czxid: i64, mzxid: i64, pzxid: i64) -> Stat {
+        Stat {
+            czxid,
+            mzxid,
+            pzxid,
+            ctime: 0,
+            mtime: 0,
+            version: 0,
+            cversion: 0,
+            aversion: 0,
+            ephemeral_owner: 0,
+            data_length: 0,
+            num_children: 0,
+        }
+    }
+
+    #[test]
+    fn a_server_that_lags_and_a_tree_that_was_made_anew_are_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.haproxy.state_dir = dir.path().to_owned();
+        let shared = Arc::clone(&ZookeeperStore::new(&config).unwrap().shared);
+        let mut follower = Follower::new(shared, watch::channel(None).0, dir.path(), true);
+        let mut known = follower.known.clone();
+        follower.believe(&stat(1, 10, 20), &mut known).unwrap();
+        known.take("%2Fa", 15, b"path /a");
+        assert_eq!((known.czxid, known.zxid), (1, 20));
+        // A record that somebody set without touching the base node is newer than the base node, and no sign of a lag.
+        known.take("%2Fa", 30, b"path /b");
+        follower.believe(&stat(1, 10, 20), &mut known).unwrap();
+        follower.believe(&stat(1, 21, 20), &mut known).unwrap();
+        for older in [stat(1, 20, 20), stat(1, 10, 20)] {
+            let refused = follower.believe(&older, &mut known).unwrap_err().to_string();
+            assert!(refused.contains("lags"), "{refused}");
+        }
+        let refused = follower.believe(&stat(40, 40, 40), &mut known).unwrap_err().to_string();
+        assert!(refused.contains("made anew"), "{refused}");
+        assert_eq!((known.czxid, known.zxid, known.nodes.len()), (1, 21, 1));
     }
 }

@@ -106,7 +106,7 @@ impl Known {
             rules.problems.push(Problem {
                 app: None,
                 kind: ProblemKind::Rule,
-                message: format!("the rules cannot be read from ZooKeeper: {trouble}"),
+                message: format!("the rules cannot be read from ZooKeeper {trouble}"),
                 advice: "the rules read last are used, and none can be written until it is back".to_owned(),
             });
         }
