@@ -117,6 +117,10 @@ async fn no_acknowledged_write_is_lost_while_leaders_die_and_servers_freeze() {
     let mut zookeeper = Ensemble::start(3);
     let stores: Vec<_> = ["a", "b"].map(|name| Arc::new(zookeeper.store(name))).into();
     let reader = zookeeper.store("reader");
+    let mut config = zookeeper.config("hasty");
+    config.rules.zookeeper.write_timeout = Duration::from_secs(2);
+    let hasty = ZookeeperStore::new(&config).unwrap();
+    hasty.list().await.unwrap();
     reader.list().await.unwrap();
     let writers =
         [Writer::start(Arc::clone(&stores[0]), "/one"), Writer::start(Arc::clone(&stores[1]), "/two")];
@@ -154,13 +158,15 @@ async fn no_acknowledged_write_is_lost_while_leaders_die_and_servers_freeze() {
     zookeeper.kill_node(0);
     zookeeper.kill_node(1);
     let lonely = AppId::new("/lonely");
+    let mut in_doubt = false;
     loop {
-        match stores[0].put(&host_rule("/lonely", "x.example.com"), None).await {
+        match hasty.put(&host_rule("/lonely", "x.example.com"), None).await {
             Err(StoreError::Unavailable { message }) => {
                 assert!(message.contains("nothing was written"), "{message}");
                 break;
             }
-            Err(StoreError::Unconfirmed { .. }) => {}
+            // A server that led when it lost the others may have it in its log, and bring it along.
+            Err(StoreError::Unconfirmed { .. }) => in_doubt = true,
             other => panic!("{other:?}"),
         }
     }
@@ -169,7 +175,7 @@ async fn no_acknowledged_write_is_lost_while_leaders_die_and_servers_freeze() {
     zookeeper.start_node(1);
     zookeeper.answers();
     go_on().await;
-    assert_eq!(reader.get(&lonely).await.unwrap(), None);
+    assert!(in_doubt || reader.get(&lonely).await.unwrap().is_none());
     let mut tallies = Vec::new();
     for writer in writers {
         tallies.push(writer.end().await);
