@@ -164,3 +164,15 @@ async fn every_write_is_seen_by_those_who_watch() {
         tokio::time::timeout(std::time::Duration::from_secs(5), seen).await.expect("it is seen").unwrap();
     }
 }
+
+#[test]
+fn the_example_in_the_manual_is_a_rules_file() {
+    let manual = include_str!("../../../docs/rules.md");
+    let example = manual.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let rules = parse(example).unwrap();
+    assert_eq!(rules.problems, []);
+    assert_eq!(rules.rules.len(), 2);
+    for each in &rules.rules {
+        assert_eq!(each.rule.mistakes(), Vec::<String>::new());
+    }
+}
