@@ -31,6 +31,10 @@ async fn records_of_bamboo_are_read_as_they_come_and_one_that_is_broken_is_one_p
         (app.rule.routes[0].acl.as_deref(), &*app.rule.config["timeout"]),
         (Some("path_beg /x"), "5s")
     );
+    // Whoever writes a rule whose record cannot be used mends it.
+    store.put(&host_rule("/number", "n.example.com"), None).await.unwrap();
+    let number = store.get(&AppId::new("/number")).await.unwrap().unwrap();
+    store.delete(&number.rule.app, &number.version).await.unwrap();
     // What Bamboo changes, adds and takes away is seen, and so is what somebody sets without waking anybody.
     let mut followed = store.watch();
     bamboo_puts(&bamboo, "%2Fold", "hdr(host) -i changed.example.com").await;

@@ -180,7 +180,8 @@ fn typed(words: &[String]) -> Option<Vec<Criterion>> {
             "hdr(host)" | "req.hdr(host)" | "hdr(Host)" | "req.hdr(Host)" => {
                 criteria.push(Criterion::Host(value.clone()));
             }
-            "hdr_dom(host)" | "hdr_dom(Host)" => {
+            // A name without a dot is a part of many hosts to HAProxy.
+            "hdr_dom(host)" | "hdr_dom(Host)" if value.contains('.') => {
                 criteria.push(Criterion::Host(value.clone()));
                 criteria.push(Criterion::Host(format!("*.{value}")));
             }

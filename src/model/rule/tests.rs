@@ -82,6 +82,7 @@ fn a_criterion_of_a_single_known_form_is_understood_as_typed() {
     assert_eq!(meaning("hdr(host) -i Example.com"), Meaning::All(vec![host("example.com")]));
     assert_eq!(meaning("hdr(host) -i a.com b.com"), Meaning::Any(vec![host("a.com"), host("b.com")]));
     assert_eq!(meaning("hdr_dom(host) -i a.com"), Meaning::Any(vec![host("a.com"), host("*.a.com")]));
+    assert_eq!(meaning("hdr_dom(host) -i shop"), Meaning::Acl("hdr_dom(host) -i shop".to_owned()));
     assert_eq!(meaning("path_beg /x"), Meaning::All(vec![Criterion::Path("/x".to_owned())]));
     assert_eq!(meaning("path /x/"), Meaning::All(vec![Criterion::PathExact("/x/".to_owned())]));
     assert_eq!(meaning("src 10.0.0.0/8"), Meaning::All(vec![Criterion::Source("10.0.0.0/8".to_owned())]));

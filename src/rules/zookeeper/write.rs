@@ -83,7 +83,9 @@ impl Shared {
             Ok(looked) => looked,
             Err(error) => return self.soft(&error).map(|()| None),
         };
-        let there = current.node.as_ref().map(|(_, stat)| version(stat.mzxid));
+        // A record that cannot be used is as good as none: whoever writes the rule mends it.
+        let usable = |(data, _): &&(Vec<u8>, Stat)| payload::decode(change.app, data).is_ok();
+        let there = current.node.as_ref().filter(usable).map(|(_, stat)| version(stat.mzxid));
         match doubt.take() {
             Some(_) if there.as_ref() == change.expected => {}
             Some(doubt) => {
