@@ -81,9 +81,14 @@ fn the_environment_sets_every_kind_of_key_over_the_file() {
 #[test]
 fn a_secret_comes_from_the_environment_only_and_is_never_printed() {
     use secrecy::ExposeSecret as _;
-    let variables = [("CAUSEWAY_MARATHON__USER", "u"), ("CAUSEWAY_MARATHON__PASSWORD", "hunter2")];
+    let variables = [
+        ("CAUSEWAY_MARATHON__USER", "u"),
+        ("CAUSEWAY_MARATHON__PASSWORD", "hunter2"),
+        ("CAUSEWAY_RULES__ZOOKEEPER__PASSWORD", "hunter22"),
+    ];
     let config = Config::from_text("", environment(&variables)).unwrap();
     assert_eq!(config.marathon.password.as_ref().unwrap().expose_secret(), "hunter2");
+    assert_eq!(config.rules.zookeeper.password.as_ref().unwrap().expose_secret(), "hunter22");
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(!toml::to_string(&config).unwrap().contains("hunter2"));
     assert!(
