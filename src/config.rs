@@ -10,6 +10,7 @@ mod haproxy;
 mod load;
 mod marathon;
 mod policy;
+mod rules;
 mod serde_optional;
 mod statsd;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub(crate) use load::SECRETS;
 pub use marathon::{MarathonConfig, TokenScheme};
 pub use policy::PolicyConfig;
 pub(crate) use policy::port_range;
+pub use rules::{RuleStoreKind, RulesConfig, ZookeeperAcl, ZookeeperConfig};
 pub use statsd::StatsdConfig;
 pub use web::WebConfig;
 
@@ -81,6 +83,7 @@ impl Config {
         let mut mistakes = self.marathon.mistakes();
         mistakes.extend(self.haproxy.mistakes(!self.tls.certificates.is_empty()));
         mistakes.extend(self.template.mistakes());
+        mistakes.extend(self.rules.mistakes());
         mistakes.extend(self.safety.mistakes());
         mistakes.extend(self.web.mistakes(&self.haproxy, !self.tls.certificates.is_empty()));
         mistakes.extend(self.statsd.mistakes());
@@ -179,26 +182,6 @@ pub enum Checks {
     Haproxy,
     /// Both: a task gets requests while neither finds fault with it.
     Both,
-}
-
-/// Where rules are kept.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RulesConfig {
-    /// The kind of store.
-    pub store: RuleStoreKind,
-    /// The file of the file store; empty: `rules.toml` in `haproxy.state_dir`.
-    #[serde(with = "serde_optional")]
-    pub file: Option<PathBuf>,
-}
-
-/// The kinds of rule stores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleStoreKind {
-    /// A local TOML file, watched.
-    #[default]
-    File,
 }
 
 /// Certificates.

@@ -221,7 +221,11 @@ impl Builder<'_> {
             labels.matches().into_iter().map(|matches| Route { matches, from_rule: false, weight }).collect();
         for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
             match criterion::of_rule(route) {
-                Ok(matches) => routes.push(Route { matches, from_rule: true, weight: 0 }),
+                Ok(matches) => routes.extend(matches.into_iter().map(|matches| Route {
+                    matches,
+                    from_rule: true,
+                    weight: 0,
+                })),
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::Rule,
