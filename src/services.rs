@@ -10,6 +10,7 @@ use crate::model::{
 
 pub mod claims;
 mod criterion;
+pub mod deployment;
 mod health;
 mod labels;
 mod policy;

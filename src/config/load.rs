@@ -103,7 +103,7 @@ impl Overlay {
                     self.located.push((line, format!("{place}: unknown key{nearest}")));
                 }
                 (Some(Value::Table(_)), Value::Table(inner)) if !FREE_TABLES.contains(&dotted.as_str()) => {
-                    self.table(name, text, inner, path)
+                    self.table(name, text, inner, path);
                 }
                 (Some(_), value) => {
                     if let Err(error) = self.set(path, value.clone()) {

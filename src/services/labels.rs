@@ -21,8 +21,10 @@ pub(super) struct AppLabels {
     pub(super) any: bool,
     /// `HAPROXY_GROUP`.
     pub(super) groups: Vec<String>,
-    /// The name that versions of one service share.
-    pub(super) deployment_group: Option<String>,
+    /// When the deployment of this version began, as text that sorts by time.
+    pub(super) started_at: Option<String>,
+    /// How many tasks this version is to have in the end.
+    pub(super) target_instances: Option<usize>,
     ports: BTreeMap<usize, PortLabels>,
     none: PortLabels,
 }

@@ -34,6 +34,16 @@ pub(super) fn name(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
+/// A date and time, as text that sorts by time.
+pub(super) fn date(value: &str) -> Result<String, String> {
+    let value = value.trim();
+    let day = value.get(..10).and_then(|day| day.parse::<jiff::civil::Date>().ok());
+    if day.is_none() {
+        return Err("expected a date and time like 2024-01-31T12:00:00".to_owned());
+    }
+    Ok(value.replacen(' ', "T", 1))
+}
+
 /// marathon-lb's booleans: true, t, yes, y in any case; all else is false, and told where it does not look like it.
 pub(super) fn flag(value: &str, flag: &mut bool) -> Result<(), String> {
     match value.trim().to_ascii_lowercase().as_str() {
