@@ -216,6 +216,9 @@ impl Desired {
             if !self.head.service_port_binds.is_empty() {
                 self.head.service_port_binds = self.binds_ahead();
             }
+            let certificates: BTreeSet<&String> =
+                self.text.blocks.values().filter_map(|block| block.service.certificate.as_ref()).collect();
+            self.head.service_certificates = certificates.into_iter().cloned().collect();
             let acl_routes = self.acl_routes();
             let services: Vec<&Service> =
                 self.text.blocks.values().map(|block| block.service.as_ref()).collect();
@@ -282,7 +285,8 @@ impl Desired {
         };
         self.dirty.insert(id.clone());
         let of_head = |service: Option<&Service>| {
-            service.is_some_and(|each| has_acl_route(each) || each.bind.is_some())
+            service
+                .is_some_and(|each| has_acl_route(each) || each.bind.is_some() || each.certificate.is_some())
         };
         let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
         let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));

@@ -76,6 +76,7 @@ fn waiting(mode: Mode, balance: &str, slots: usize) -> Service {
         app_id_route: false,
         marks: Marks::default(),
         bind: None,
+        certificate: None,
         backend: Backend::new(NOBODY, mode, balance),
         instances: slots,
         servers: Vec::new(),

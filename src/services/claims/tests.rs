@@ -25,6 +25,7 @@ fn service(app: &str, wants: &[&str]) -> Service {
         app_id_route: false,
         marks: Marks::default(),
         bind: None,
+        certificate: None,
         backend: Backend::new("h", Mode::Http, "roundrobin"),
         instances: 0,
         servers: Vec::new(),

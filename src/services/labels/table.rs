@@ -268,7 +268,7 @@ pub(super) const OF_PORT: &[Label<OfPort>] = &[
         name: "SSL_CERT",
         value: "the name of a PEM file inside `tls.dir`",
         default: "none",
-        meaning: "the service port speaks TLS with this certificate. Where it cannot be used, the service port is not listened on",
+        meaning: "the service port speaks TLS with this certificate, and the hosts of the port have it on the HTTPS frontend, chosen by the name that the client asks for (SNI). Where it cannot be used, the service port is not listened on",
         example: "shop.pem",
         bad: "/etc/shadow",
         read: |port, value| {
