@@ -10,7 +10,7 @@ mod templates;
 pub mod text;
 
 pub use files::Files;
-pub use templates::{AclRoute, HeadContext, TemplateError, Templates};
+pub use templates::{AclRoute, ClientHosts, HeadContext, TemplateError, Templates};
 pub use text::{Block, Owners, Spare, Text};
 
 use maps::MapName;

@@ -190,6 +190,13 @@ impl Builder<'_> {
         let mut backend = self.backend(index, mode, labels.balance.as_deref().unwrap_or("roundrobin"));
         backend.extras =
             treatment::extras(&self.app.id, index, mode, labels, self.terms.ca.as_ref(), problems);
+        // Clients were to show certificates, and nobody can say which.
+        backend.extras.closed |= bind.is_err() && labels.asks_clients();
+        let of_hosts =
+            |file: Option<String>| file.filter(|_| mode == Mode::Http && !labels.vhosts.is_empty());
+        let dir = self.terms.tls_dir.as_deref();
+        let certificate = of_hosts(treatment::certificate(labels, dir));
+        let client_ca = of_hosts(treatment::client_ca(labels, dir));
         let checks = labels.checks.unwrap_or(config.checks);
         let mut by_marathon = true;
         if checks != Checks::Marathon
@@ -210,8 +217,8 @@ impl Builder<'_> {
             routes: if mode == Mode::Http { routes } else { Vec::new() },
             app_id_route: false,
             marks: treatment::marks(&self.app.id, index, mode, labels, problems),
-            certificate: treatment::certificate(labels, self.terms.tls_dir.as_deref())
-                .filter(|_| mode == Mode::Http),
+            certificate,
+            client_ca,
             bind: bind.ok().flatten().filter(|_| port.is_some()),
             backend,
             instances: self.app.instances,
@@ -230,6 +237,7 @@ impl Builder<'_> {
             marks: Marks::default(),
             bind: None,
             certificate: None,
+            client_ca: None,
             backend: self.backend(index, Mode::Tcp, "leastconn"),
             instances: self.app.instances,
             servers: self.servers(0, true),

@@ -255,6 +255,7 @@ fn example_service() -> Service {
         marks: Marks::default(),
         bind: None,
         certificate: None,
+        client_ca: None,
         backend: Backend { check: true, ..Backend::new(name, Mode::Http, "roundrobin") },
         instances: 0,
         servers: Vec::new(),

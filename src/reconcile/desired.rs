@@ -10,7 +10,8 @@ use crate::model::{RouteMatch, Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room};
 use crate::render::files::TextFiles;
 use crate::render::{
-    AclRoute, Block, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text, map_entries,
+    AclRoute, Block, ClientHosts, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text,
+    map_entries,
 };
 
 use super::good::{self, Blocks};
@@ -219,6 +220,7 @@ impl Desired {
             let certificates: BTreeSet<&String> =
                 self.text.blocks.values().filter_map(|block| block.service.certificate.as_ref()).collect();
             self.head.service_certificates = certificates.into_iter().cloned().collect();
+            self.head.client_hosts = self.client_hosts();
             let acl_routes = self.acl_routes();
             let services: Vec<&Service> =
                 self.text.blocks.values().map(|block| block.service.as_ref()).collect();
@@ -403,6 +405,25 @@ impl Desired {
     fn wanted(&self, id: &ServiceId) -> Option<Wanted<'_>> {
         let block = self.text.blocks.get(id)?;
         Some(Wanted { block, entries: self.entries(&block.service) })
+    }
+
+    /// The hosts whose clients have to show a certificate.
+    fn client_hosts(&self) -> Vec<ClientHosts> {
+        let of_service = |service: &Service| {
+            let ca = service.client_ca.clone()?;
+            let own = || format!("{}{}", self.head.dir, self.head.default_certificate);
+            let certificate = service.certificate.clone().unwrap_or_else(own);
+            let hosts = service.routes.iter().filter_map(|route| match &route.matches {
+                RouteMatch::HostPath { host, .. } => host.clone(),
+                RouteMatch::Acl(_) => None,
+            });
+            let hosts: Vec<String> = hosts.collect::<BTreeSet<_>>().into_iter().collect();
+            (!hosts.is_empty()).then_some(ClientHosts { certificate, ca, hosts })
+        };
+        let mut hosts: Vec<_> =
+            self.text.blocks.values().filter_map(|block| of_service(&block.service)).collect();
+        hosts.sort();
+        hosts
     }
 
     fn acl_routes(&self) -> Vec<AclRoute> {

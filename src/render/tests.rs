@@ -13,6 +13,7 @@ fn service(host: &str) -> Service {
         marks: Default::default(),
         bind: None,
         certificate: None,
+        client_ca: None,
         backend: Backend::new("h_a_0", Mode::Http, "roundrobin"),
         instances: 1,
         servers: vec![Server { task: TaskId::new("a.1"), endpoint: ([10, 0, 0, 1], 31_000).into() }],

@@ -186,6 +186,11 @@ impl PortLabels {
         hosts.iter().flat_map(|host| paths.iter().map(move |path| route(*host, path))).collect()
     }
 
+    /// Whether clients have to show certificates.
+    pub(super) fn asks_clients(&self) -> bool {
+        self.bind_options.iter().any(|word| matches!(word, BindWord::File(_)))
+    }
+
     fn read_vhosts(&mut self, value: &str) -> Result<(), String> {
         let mut items = value.split(',').filter(|item| !item.trim().is_empty()).peekable();
         if items.peek().is_none() {

@@ -135,8 +135,18 @@ pub(super) fn bind(
 
 /// The certificate that the hosts of a port bring along for the shared frontend.
 pub(super) fn certificate(labels: &PortLabels, dir: Option<&Path>) -> Option<String> {
-    let name = labels.certificate.as_ref().filter(|_| !labels.vhosts.is_empty())?;
-    dir.map(|dir| format!("{}/{name}", dir.display()))
+    Some(format!("{}/{}", dir?.display(), labels.certificate.as_ref()?))
+}
+
+/// The authorities whose certificates clients have to show.
+pub(super) fn client_ca(labels: &PortLabels, dir: Option<&Path>) -> Option<String> {
+    let word = |text: &str| BindWord::Word(text.to_owned());
+    let required = labels.bind_options.windows(2).any(|pair| pair == [word("verify"), word("required")]);
+    let file = labels.bind_options.iter().find_map(|word| match word {
+        BindWord::File(name) => Some(name),
+        BindWord::Word(_) => None,
+    });
+    Some(format!("{}/{}", dir?.display(), file.filter(|_| required)?))
 }
 
 fn without_effect(app: &AppId, index: usize, name: &str, is_set: bool, problems: &mut Vec<Problem>) {

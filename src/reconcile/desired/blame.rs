@@ -77,11 +77,11 @@ impl Desired {
             });
             let names = |block: &&Arc<Block>| {
                 let name = &block.service.backend.name;
-                let certificate = block.service.certificate.as_ref();
+                let mut certificates = block.service.certificate.iter().chain(&block.service.client_ca);
                 [format!("'{name}'"), format!(" {name}_in:"), format!(" {name}:")]
                     .iter()
                     .any(|form| alert.contains(form))
-                    || certificate.is_some_and(|file| alert.contains(&format!("'{file}'")))
+                    || certificates.any(|file| alert.contains(&format!("'{file}'")))
             };
             let named = candidate.text.blocks.values().filter(names).map(|block| block.service.id.clone());
             for id in by_line.chain(named) {

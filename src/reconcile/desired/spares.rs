@@ -77,6 +77,7 @@ fn waiting(mode: Mode, balance: &str, slots: usize) -> Service {
         marks: Marks::default(),
         bind: None,
         certificate: None,
+        client_ca: None,
         backend: Backend::new(NOBODY, mode, balance),
         instances: slots,
         servers: Vec::new(),

@@ -26,6 +26,7 @@ fn service(app: &str, wants: &[&str]) -> Service {
         marks: Marks::default(),
         bind: None,
         certificate: None,
+        client_ca: None,
         backend: Backend::new("h", Mode::Http, "roundrobin"),
         instances: 0,
         servers: Vec::new(),

@@ -249,7 +249,7 @@ pub(super) const OF_PORT: &[Label<OfPort>] = &[
         name: "BIND_OPTIONS",
         value: "words of HAProxy's `bind`: `accept-proxy`, `alpn`, `backlog`, `ca-file`, `ciphers`, `ciphersuites`, `curves`, `defer-accept`, `ecdhe`, `force-tlsv12`, `force-tlsv13`, `maxconn`, `mss`, `no-…`, `prefer-client-ciphers`, `ssl-max-ver`, `ssl-min-ver`, `strict-sni`, `tfo`, `v4v6`, `v6only`, `verify`",
         default: "none",
-        meaning: "how the service port listens. A `ca-file` is the name of a file inside `tls.dir`",
+        meaning: "how the service port listens. A `ca-file` is the name of a file inside `tls.dir`. With `verify required ca-file …` clients have to show a certificate, on the service port and on the HTTPS frontend for the hosts of the port; those hosts answer 421 in clear, by the app-id port, and where the name of the TLS connection (SNI) is not the `Host`",
         example: "ciphers AES128+EECDH force-tlsv12",
         bad: "user root",
         read: |port, value| match values::bind_options(value) {

@@ -79,12 +79,17 @@ fn what_keeps_somebody_out_and_is_not_understood_lets_nobody_in() {
         ("HAPROXY_0_AUTH", "Shop:joe:$6$rounds=20000000$abcdefgh$secret"),
         ("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/33"),
         ("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", ""),
+        ("HAPROXY_0_BIND_OPTIONS", "verify required"),
+        ("HAPROXY_0_BIND_OPTIONS", "verify required ca-file /etc/x"),
     ] {
         let (service, problems) = first(&[("HAPROXY_0_VHOST", "a.x"), (name, value)]);
         assert!(service.backend.extras.closed && service.routes.len() == 1, "{name} = {value}");
         assert!(problems[0].contains("503"), "{problems:?}");
         assert!(!problems[0].contains("secret") && !problems[0].contains("joe"), "{problems:?}");
     }
+    let (service, problems) =
+        first(&[("HAPROXY_0_VHOST", "a.x"), ("HAPROXY_0_BIND_OPTIONS", "verify required ca-file x.pem")]);
+    assert!(service.backend.extras.closed && service.port.is_none(), "without tls.dir: {problems:?}");
     let login = table::OF_PORT.iter().find(|label| label.name == "AUTH").unwrap().example;
     let (service, problems) = first(&[("HAPROXY_0_AUTH", login)]);
     assert!(service.backend.extras.closed, "tcp has no login: {problems:?}");

@@ -220,6 +220,10 @@ pub(super) fn bind_options(value: &str) -> Result<Vec<BindWord>, String> {
         }
         options.push(BindWord::Word(argument.to_owned()));
     }
+    let asks = options.contains(&BindWord::Word("required".to_owned()));
+    if asks && !options.iter().any(|word| matches!(word, BindWord::File(_))) {
+        return Err("expected a ca-file beside \"verify required\"".to_owned());
+    }
     Ok(options)
 }
 
@@ -359,6 +363,7 @@ mod tests {
             "ssl-min-ver TLSv1.0",
             "force-tlsv10",
             "verify maybe",
+            "verify required",
             "alpn h2\nbackend x",
             "alpn \"h2\"",
         ] {
