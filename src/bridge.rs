@@ -81,7 +81,7 @@ async fn run_locked(
         None => ServicePorts::probe(&config.haproxy, https),
     };
     let head = inputs::head(&config, jail.as_ref(), &ports);
-    let desired = Desired::new(templates, head, ports.clone(), extra, &config.haproxy);
+    let desired = Desired::new(templates, head, ports.clone(), extra, &config);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
     let mut state =

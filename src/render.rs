@@ -59,6 +59,9 @@ pub fn map_entries(service: &Service, in_range: impl Fn(u16) -> bool) -> Vec<Map
         if marks.hsts {
             mark(MapName::Hsts, "yes");
         }
+        if let Some(path) = service.backend.watch.path.as_deref().filter(|_| service.backend.check) {
+            mark(MapName::Checks, path);
+        }
         if let Some(root) = &marks.root {
             mark(MapName::Roots, root);
         }

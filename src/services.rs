@@ -291,11 +291,13 @@ impl Builder<'_> {
     fn servers(&self, index: usize, by_marathon: bool) -> Vec<Server> {
         let endpoint = |task: &Task| task.endpoints.get(index).copied().flatten();
         let server = |task: &Task| Some(Server { task: task.id.clone(), endpoint: endpoint(task)? });
-        if by_marathon {
+        let mut servers: Vec<Server> = if by_marathon {
             self.app.serving().filter_map(server).collect()
         } else {
             self.app.running().filter_map(server).collect()
-        }
+        };
+        servers.shrink_to_fit();
+        servers
     }
 }
 

@@ -158,7 +158,7 @@ async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(
     let mut state = State::new(&config, &config.safety, reserved, Default::default());
     let templates = Templates::load(&config.template)?;
     let extra = inputs::extra_files(&config)?;
-    let mut desired = Desired::new(templates, head, ports, extra, &config.haproxy);
+    let mut desired = Desired::new(templates, head, ports, extra, &config);
     if let Some((epoch, files)) = observed {
         desired.adopt(*epoch, files);
     }

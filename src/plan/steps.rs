@@ -198,6 +198,17 @@ impl Step {
             || self.sets_address()
     }
 
+    /// The key and the value of the map entry that this step sets or takes away.
+    #[must_use]
+    pub fn entry(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::AddRoute { key, backend, .. }
+            | Self::SetRoute { key, backend, .. }
+            | Self::RemoveRoute { key, backend, .. } => Some((key, backend)),
+            _ => None,
+        }
+    }
+
     /// Does to maps what it does to those of HAProxy.
     pub(crate) fn apply_to(&self, maps: &mut Maps) {
         match self {

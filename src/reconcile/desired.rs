@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::HaproxyConfig;
+use crate::config::Config;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{RouteMatch, Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room};
@@ -74,9 +74,9 @@ impl Desired {
         head: HeadContext,
         ports: ServicePorts,
         extra: BTreeMap<String, Vec<u8>>,
-        config: &HaproxyConfig,
+        config: &Config,
     ) -> Self {
-        let journal = Journal::new(&config.state_dir);
+        let journal = Journal::new(&config.haproxy.state_dir);
         let stock = Stock::new(&templates, config);
         Self {
             templates: Arc::new(templates),
@@ -92,7 +92,7 @@ impl Desired {
             by_hand: BTreeSet::new(),
             services: BTreeMap::new(),
             text: Text::default(),
-            good: good::load(&config.state_dir),
+            good: good::load(&config.haproxy.state_dir),
             quarantine: BTreeMap::new(),
             head_stale: true,
             before: BTreeMap::new(),
@@ -322,7 +322,9 @@ impl Desired {
             },
         };
         let least = self.borrow(&service.backend.name);
-        let slots = self.placement.place(&service, least);
+        let runs = self.live.as_ref().and_then(|live| live.text.blocks.get(id));
+        let running = runs.map(|runs| runs.slots.as_slice()).unwrap_or_default();
+        let slots = self.placement.place(&service, least, running);
         for (map, key, backend) in self.entries(&service) {
             self.text.maps.insert(map, key, backend);
         }

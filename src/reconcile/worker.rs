@@ -172,6 +172,12 @@ impl Worker {
         if steps.is_empty() {
             return Ok(());
         }
+        for step in steps {
+            if let Some((key, value)) = step.entry() {
+                // Whatever it came from: it never becomes a command of its own.
+                Entry::new(key, value).map_err(MapError::from)?;
+            }
+        }
         let commands: Vec<String> = steps.iter().map(Step::command).collect();
         let replies = self.client.transact(epoch, &commands).await?;
         for (command, reply) in commands.into_iter().zip(replies) {

@@ -13,6 +13,8 @@ use crate::model::RouteMatch;
 pub enum MapName {
     /// App ids, for the app-id frontend.
     Apps,
+    /// The paths that HAProxy's own checks ask backends for.
+    Checks,
     /// Exact hosts.
     Hosts,
     /// Backends whose answers over TLS ask for nothing but TLS.
@@ -34,8 +36,9 @@ pub enum MapName {
 
 impl MapName {
     /// Every map, in the order of their names. Each is written even when it is empty: HAProxy needs the file.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Apps,
+        Self::Checks,
         Self::Hosts,
         Self::Hsts,
         Self::Paths,
@@ -51,6 +54,7 @@ impl MapName {
     pub fn file(self) -> &'static str {
         match self {
             Self::Apps => "maps/apps.map",
+            Self::Checks => "maps/checks.map",
             Self::Hosts => "maps/hosts.map",
             Self::Hsts => "maps/hsts.map",
             Self::Paths => "maps/paths.map",

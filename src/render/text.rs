@@ -32,6 +32,8 @@ pub struct Spare {
     pub profile: Arc<str>,
     /// Its text.
     pub shape: Shape,
+    /// What stands behind the address of each of its servers.
+    pub words: Arc<str>,
     /// How many slots it has, all free.
     pub slots: usize,
 }
@@ -117,7 +119,7 @@ impl Text {
         for spare in self.spares.values() {
             out.write_all(b"\n")?;
             let slots = vec![Slot::Free; spare.slots];
-            fill(&mut out, &spare.shape, dir, |out, _| server_lines(out, &slots, ""))?;
+            fill(&mut out, &spare.shape, dir, |out, _| server_lines(out, &slots, &spare.words))?;
         }
         Ok(())
     }

@@ -43,7 +43,8 @@ struct Claim {
 /// Who wants a thing, and who has it.
 #[derive(Debug, Default)]
 struct Claimants {
-    claims: BTreeSet<Claim>,
+    /// The best first. Nearly always there is one: a list takes least room.
+    claims: Vec<Claim>,
     /// Who had it last: it keeps it against whoever comes later with as good a claim.
     holder: Option<ServiceId>,
 }
@@ -118,14 +119,17 @@ impl Claims {
         for (thing, claim) in self.by_app.remove(app).unwrap_or_default() {
             self.weighted -= usize::from(claim.weight.0 != 0);
             let Some(claimants) = self.by_thing.get_mut(&thing) else { continue };
-            claimants.claims.remove(&claim);
+            claimants.claims.retain(|other| *other != claim);
             affected.extend(claimants.claims.iter().map(|claim| claim.service.app.clone()));
         }
         for (thing, claim) in &claims {
             self.weighted += usize::from(claim.weight.0 != 0);
             let claimants = self.by_thing.entry(thing.clone()).or_default();
             affected.extend(claimants.claims.iter().map(|claim| claim.service.app.clone()));
-            claimants.claims.insert(claim.clone());
+            if let Err(place) = claimants.claims.binary_search(claim) {
+                claimants.claims.reserve_exact(1);
+                claimants.claims.insert(place, claim.clone());
+            }
         }
         for thing in &changed {
             if self.by_thing.get(thing).is_some_and(|claimants| claimants.claims.is_empty()) {

@@ -59,7 +59,7 @@ async fn a_redirect_comes_and_goes_without_a_reload_and_never_stays_with_a_spare
     stage
         .post(
             "/v2/apps",
-            app("/reload", 1, 0, json!({ "HAPROXY_0_VHOST": "reload.x", "HAPROXY_0_STICKY": "true" })),
+            app("/reload", 1, 0, json!({ "HAPROXY_0_VHOST": "reload.x", "HAPROXY_0_BALANCE": "source" })),
         )
         .await;
     becomes(&stage, "reload.x", 200).await;
@@ -127,7 +127,7 @@ async fn a_client_stays_with_its_task_while_others_come_and_go_and_over_a_reload
     stage
         .post(
             "/v2/apps",
-            app("/reload", 1, 0, json!({ "HAPROXY_0_VHOST": "r.x", "HAPROXY_0_STICKY": "true" })),
+            app("/reload", 1, 0, json!({ "HAPROXY_0_VHOST": "r.x", "HAPROXY_0_BALANCE": "source" })),
         )
         .await;
     becomes(&stage, "r.x", 200).await;
@@ -169,7 +169,8 @@ async fn haproxys_own_checks_take_out_who_fails_them_and_bring_back_who_recovers
         config[start..].split("\n\n").next().unwrap().to_owned()
     };
     assert!(
-        block("http").contains("uri /health") && block("http").contains(" check inter 1s fall 1001 rise 2")
+        !block("http").contains("option tcp-check")
+            && block("http").contains(" check inter 1s fall 1001 rise 2")
     );
     assert!(block("tls").contains("check-ssl verify none"));
     assert!(block("tcp").contains(" check inter") && !block("tcp").contains("httpchk"));
@@ -214,4 +215,26 @@ async fn what_a_trusted_proxy_says_of_a_requests_way_is_kept() {
     for header in ["x-forwarded-proto: https\n", "x-forwarded-port: 443\n", "x-forwarded-for: 192.0.2.7\n"] {
         assert!(body.contains(header), "{body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_app_that_haproxy_itself_checks_or_that_sticks_needs_no_reload_either() {
+    let mut stage = Stage::set().await;
+    stage.config.labels.checks = causeway::config::Checks::Haproxy;
+    stage.config.haproxy.spare_backends = 4;
+    stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.tasks("web.example.com", 1).await;
+    let before = stage.info().await.unwrap();
+    let mut checked = vhost("/checked", 2, "checked.example.com");
+    checked["healthChecks"] = json!([{ "protocol": "HTTP", "path": "/health?x=1", "portIndex": 0 }]);
+    stage.post("/v2/apps", checked).await;
+    let sticky =
+        app("/sticky", 2, 0, json!({ "HAPROXY_0_VHOST": "sticky.example.com", "HAPROXY_0_STICKY": "true" }));
+    stage.post("/v2/apps", sticky).await;
+    stage.tasks("checked.example.com", 2).await;
+    stage.tasks("sticky.example.com", 2).await;
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+    let maps = crate::runtime::map(&stage, "checks").await;
+    assert!(maps.iter().any(|entry| entry.starts_with("h_p") && entry.ends_with(" /health?x=1")), "{maps:?}");
 }

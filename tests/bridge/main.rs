@@ -10,6 +10,7 @@ mod labels;
 mod labels_each;
 mod labels_live;
 mod metrics;
+mod recovery;
 mod rule_2;
 mod rules_file;
 mod rules_that_hold;
