@@ -1,6 +1,7 @@
 //! Configuration: TOML, every key also by environment, defaults for all of it, and every mistake told at once.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,6 +92,22 @@ impl Config {
         mistakes.extend(self.tls.mistakes());
         mistakes.extend(self.policy.mistakes());
         mistakes
+    }
+
+    /// Where HAProxy and Causeway listen: a host, or `None` for every address, and ports.
+    pub(crate) fn listeners(&self) -> Vec<(Option<IpAddr>, PortRange)> {
+        let host = |host: &str| host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+        let host = |text: &str| host(text).filter(|host| !host.is_unspecified());
+        let one = |bind: &str| {
+            let (address, port) = split_bind(bind)?;
+            Some((host(address), PortRange { first: port, last: port }))
+        };
+        let binds = self.haproxy.own_binds(!self.tls.certificates.is_empty());
+        let mut listeners: Vec<_> = binds.into_iter().filter_map(|(_, bind)| one(bind)).collect();
+        if self.labels.service_ports {
+            listeners.push((host(&self.haproxy.bind_service_ports), self.haproxy.service_port_range));
+        }
+        listeners
     }
 
     /// The file that holds the rules: `rules.file`, or `rules.toml` beside the state.

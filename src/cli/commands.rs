@@ -19,7 +19,7 @@ use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{App, AppId, Backend, Marks, Mode, Problem, Service, ServiceId};
 use crate::plan::{Plan, Reason, diff, plan};
 use crate::reconcile::desired::Desired;
-use crate::render::{Files, Templates};
+use crate::render::{Files, Templates, without_secrets};
 use crate::rules;
 use crate::sources::{self, SourceEvent, marathon};
 use crate::state::State;
@@ -80,7 +80,7 @@ async fn render(args: &RenderArgs) -> Result<()> {
     let (mut desired, problems) = desired(&args.apps, None).await?;
     let candidate = desired.candidate()?;
     let files = desired.whole_files(&candidate)?;
-    print(files.config())?;
+    print(&without_secrets(files.config()))?;
     if args.maps {
         for name in files.0.keys().filter(|name| name.starts_with("maps/")) {
             print(&format!("\n# {name}\n{}", files.text(name)))?;
@@ -108,7 +108,7 @@ async fn show_plan(args: &AppsArgs) -> Result<()> {
     } else {
         let can_wait = reasons.iter().all(Reason::can_wait);
         if !can_wait {
-            print(&diff(&target, &known.cloned().unwrap_or_default()))?;
+            print(&without_secrets(&diff(&target, &known.cloned().unwrap_or_default())))?;
             print("\n")?;
         }
         print("Steps:\n")?;
@@ -264,6 +264,8 @@ fn example_service() -> Service {
         app_id_route: true,
         marks: Marks::default(),
         bind: None,
+        certificate: None,
+        client_ca: None,
         backend: Backend { check: true, ..Backend::new(name, Mode::Http, "roundrobin") },
         instances: 0,
         servers: Vec::new(),

@@ -28,7 +28,7 @@ pub(super) async fn done(auditing: &mut Option<JoinHandle<Found>>) -> Found {
 
 impl Reconciler {
     pub(super) async fn advance(&mut self) {
-        let backends = self.desired.leaving_backends();
+        let backends = self.desired.next_leaving_backends();
         match self.worker.usage(&backends).await {
             Ok(usage) => self.dirty |= self.desired.advance(&usage, self.config.drain_timeout),
             Err(error) => tracing::debug!("{error}; who leaves is looked at again"),
