@@ -9,6 +9,7 @@ mod faults;
 mod labels;
 mod labels_each;
 mod labels_live;
+mod leaving;
 mod metrics;
 mod recovery;
 mod rule_2;

@@ -389,3 +389,24 @@ async fn tasks_that_come_and_go_faster_than_a_round_cost_no_reload() {
     stage.tasks("web.example.com", 4).await;
     assert_eq!(stage.info().await.unwrap(), worker);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_routes_at_once_replace_a_map_as_a_whole() {
+    let stage = Stage::with_apps(vec![vhost("/web", 1, "web.example.com")]).await;
+    stage.tasks("web.example.com", 1).await;
+    let before = stage.info().await.unwrap();
+    let rules = |hosts: usize| {
+        let route = |n: usize| format!("[[rule.route]]\nhost = \"h{n}.example.com\"\n");
+        let routes: String = (0..hosts).map(route).collect();
+        std::fs::write(stage.path("rules.toml"), format!("[[rule]]\napp = \"/web\"\n{routes}")).unwrap();
+    };
+    rules(2_000);
+    stage.served("h1999.example.com", "/", "/web").await;
+    assert_eq!(map(&stage, "hosts").await.len(), 2_001);
+    rules(3);
+    stage.answers("h1999.example.com", "/", 404).await;
+    stage.served("h2.example.com", "/", "/web").await;
+    stage.served("web.example.com", "/", "/web").await;
+    assert_eq!(map(&stage, "hosts").await.len(), 4);
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+}
