@@ -71,6 +71,10 @@ impl Stage {
         config.marathon.endpoints = vec![marathon.url()];
         config.marathon.backoff_max = Duration::from_millis(300);
         let haproxy = &mut config.haproxy;
+        // Another one than the system's, to try it.
+        if let Ok(binary) = std::env::var("HAPROXY") {
+            haproxy.binary = binary.into();
+        }
         haproxy.state_dir = dir.path().join("state");
         haproxy.socket = dir.path().join("run/haproxy.sock");
         haproxy.master_socket = dir.path().join("run/master.sock");
