@@ -108,6 +108,12 @@ pub enum Step {
         /// The slot.
         server: ServerName,
     },
+    /// Takes a server away that nothing uses any more. HAProxy may see a use that its figures do not show, and refuse: then
+    /// the server stays in maintenance, to be tried again.
+    RemoveServer {
+        /// The slot.
+        server: ServerName,
+    },
 }
 
 impl Step {
@@ -154,6 +160,17 @@ impl Step {
         steps
     }
 
+    /// The steps that take a server away, where a slot in which nobody sits is none.
+    pub(crate) fn of_removal(backend: &str, index: usize, old: &Slot) -> Vec<Self> {
+        let server = || ServerName { backend: backend.to_owned(), slot: index + 1 };
+        let mut steps = Vec::new();
+        if old.admin() != Admin::Maint {
+            steps.push(Self::Maint { server: server() });
+        }
+        steps.push(Self::RemoveServer { server: server() });
+        steps
+    }
+
     /// The command of HAProxy's runtime API (management guide, 9.3). Names and keys hold neither space nor `;`: backends
     /// and keys are made of parsed values.
     #[must_use]
@@ -177,6 +194,7 @@ impl Step {
             Self::Drain { server } => format!("set server {server} state drain"),
             Self::Maint { server } => format!("set server {server} state maint"),
             Self::Free { server } => address(server, &FREE_ENDPOINT),
+            Self::RemoveServer { server } => format!("del server {server}"),
         }
     }
 
@@ -226,7 +244,8 @@ impl Step {
             | Self::Ready { server }
             | Self::Drain { server }
             | Self::Maint { server }
-            | Self::Free { server } => Some(server),
+            | Self::Free { server }
+            | Self::RemoveServer { server } => Some(server),
             Self::AddRoute { .. } | Self::SetRoute { .. } | Self::RemoveRoute { .. } => None,
         }
     }
@@ -259,11 +278,28 @@ mod tests {
     }
 
     #[test]
+    fn where_a_free_slot_is_no_server_it_is_added_at_its_address_and_taken_away_only_in_maintenance() {
+        let commands = |steps: Vec<Step>| steps.iter().map(Step::command).collect::<Vec<_>>();
+        let add = "add server h_a_0/slot3 10.0.0.1:7 pool-max-conn -1 pool-purge-delay 5s";
+        let added = |check| commands(Step::of_new_slot("h_a_0", 2, &Slot::Serving(at(7)), check));
+        assert_eq!(added(false), [add, "set server h_a_0/slot3 state ready"]);
+        let watched = format!("{add} check inter 2s fall 3 rise 2");
+        let ready = "set server h_a_0/slot3 state ready".to_owned();
+        assert_eq!(added(true), [watched, "enable health h_a_0/slot3".to_owned(), ready]);
+        let removed = |old| commands(Step::of_removal("h_a_0", 2, &old));
+        let (maint, remove) = ("set server h_a_0/slot3 state maint", "del server h_a_0/slot3");
+        assert_eq!(removed(Slot::Serving(at(7))), [maint, remove]);
+        assert_eq!(removed(Slot::Draining(at(7))), [maint, remove]);
+        assert_eq!(removed(Slot::Closing(at(7))), [remove], "it is there already");
+    }
+
+    #[test]
     fn sorted_steps_bring_servers_up_before_routes_in_and_routes_out_before_drains() {
         let server = || ServerName { backend: "b".into(), slot: 1 };
         let route = || (MapName::Hosts, "x".to_owned(), "b".to_owned());
         let (map, key, backend) = route();
         let mut steps = [
+            Step::RemoveServer { server: server() },
             Step::Drain { server: server() },
             Step::RemoveRoute { map, key, backend },
             Step::Ready { server: server() },
@@ -276,6 +312,7 @@ mod tests {
                 && order[1].contains("ready")
                 && order[2].contains("del map")
                 && order[3].contains("drain")
+                && order[4].contains("del server")
         );
     }
 }

@@ -53,7 +53,7 @@ impl Live {
         loaded: &Files,
         entries: impl Fn(&Service) -> Vec<MapEntry>,
     ) -> Option<Self> {
-        let mut text = Text { spares: spares.spares.clone(), ..Text::default() };
+        let mut text = Text { spares: spares.spares.clone(), dynamic: spares.dynamic, ..Text::default() };
         for (id, block) in good {
             let name = &block.service.backend.name;
             text.spares.remove_mut(name.as_str());
@@ -142,7 +142,7 @@ impl Live {
         reasons: &mut BTreeSet<Reason>,
     ) {
         let backend = &wanted.block.service.backend;
-        let needed = needed(&wanted.block.slots);
+        let (needed, dynamic) = (needed(&wanted.block.slots), self.text.is_dynamic(backend));
         for (index, slot) in wanted.block.slots.iter().enumerate() {
             match live.get(index) {
                 Some(old) if old == slot => {}
@@ -151,6 +151,14 @@ impl Live {
                     if *old != Slot::Free && *slot != Slot::Free && old.endpoint() != slot.endpoint() =>
                 {
                     reasons.insert(Reason::Servers { backend: backend.name.clone() });
+                }
+                // Nobody sits in it, and so it is no server.
+                Some(Slot::Free) | None if dynamic && *slot == Slot::Free => {}
+                Some(Slot::Free) | None if dynamic => {
+                    steps.extend(Step::of_new_slot(&backend.name, index, slot, backend.check));
+                }
+                Some(old) if dynamic && *slot == Slot::Free => {
+                    steps.extend(Step::of_removal(&backend.name, index, old));
                 }
                 Some(old) => steps.extend(Step::of_slot(&backend.name, index, old, slot)),
                 None if index >= needed => {}
