@@ -37,9 +37,10 @@ deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
 	$(CARGO) deny check bans licenses sources
 
-# 10,000 apps of 10 tasks: from start to serving, and peak memory, beside HAProxy alone; then what one event costs.
+# Every figure beside its aim, at up to 10,000 apps of 10 tasks; about twenty minutes. Some of them: make bench FIGURES="sizes burst".
+bench: APT_PACKAGES += wrk
 bench: setup
-	$(CARGO) bench --locked --bench startup --bench events
+	$(CARGO) bench --locked --bench figures -- $(FIGURES)
 
 clean:
 	$(CARGO) clean

@@ -81,11 +81,12 @@ async fn run_locked(
         None => ServicePorts::probe(&config.haproxy, https),
     };
     let head = inputs::head(&config, jail.as_ref(), &ports);
-    let desired = Desired::new(templates, head, ports.clone(), extra, &config.haproxy);
+    let desired = Desired::new(templates, head, ports.clone(), extra, &config);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
-    let state =
-        State::new(&config.labels, &config.safety, ports.reserved(&config.haproxy, https), served_before);
+    let mut state =
+        State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
+    desired.good_services().for_each(|service| state.remember(service));
     let pending = Pending::default();
     let reconciler =
         Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), running_tx);

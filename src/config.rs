@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 mod haproxy;
 mod load;
 mod marathon;
+mod policy;
 mod serde_optional;
 mod statsd;
 #[cfg(test)]
@@ -20,6 +21,8 @@ pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
 pub use load::ConfigError;
 pub(crate) use load::SECRETS;
 pub use marathon::{MarathonConfig, TokenScheme};
+pub use policy::PolicyConfig;
+pub(crate) use policy::port_range;
 pub use statsd::StatsdConfig;
 pub use web::WebConfig;
 
@@ -35,6 +38,8 @@ pub struct Config {
     pub template: TemplateConfig,
     /// How labels become services.
     pub labels: LabelsConfig,
+    /// Which apps may have which hosts and ports.
+    pub policy: PolicyConfig,
     /// Where rules are kept.
     pub rules: RulesConfig,
     /// Certificates.
@@ -80,9 +85,8 @@ impl Config {
         mistakes.extend(self.web.mistakes(&self.haproxy, !self.tls.certificates.is_empty()));
         mistakes.extend(self.statsd.mistakes());
         mistakes.extend(self.log.mistakes());
-        for certificate in self.tls.certificates.iter().filter(|path| !path.exists()) {
-            mistakes.push(format!("tls.certificates: {} does not exist", certificate.display()));
-        }
+        mistakes.extend(self.tls.mistakes());
+        mistakes.extend(self.policy.mistakes());
         mistakes
     }
 
@@ -133,12 +137,48 @@ pub struct LabelsConfig {
     pub service_ports: bool,
     /// True: an app without label or rule is served on its own id as a path, as Bamboo does.
     pub default_rule: bool,
+    /// Whose word on a task's health counts.
+    pub checks: Checks,
+    /// Which of several routes is looked up first.
+    pub order: LabelOrder,
 }
 
 impl Default for LabelsConfig {
     fn default() -> Self {
-        Self { groups: Vec::new(), strict: false, service_ports: true, default_rule: false }
+        Self {
+            groups: Vec::new(),
+            strict: false,
+            service_ports: true,
+            default_rule: false,
+            checks: Checks::default(),
+            order: LabelOrder::default(),
+        }
     }
+}
+
+/// Which of several routes is looked up first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LabelOrder {
+    /// The higher weight, then the more specific; whoever holds a route keeps it.
+    #[default]
+    #[serde(rename = "causeway")]
+    Causeway,
+    /// marathon-lb's: the higher weight, then the lower app id, then the lower port index.
+    #[serde(rename = "marathon-lb")]
+    MarathonLb,
+}
+
+/// Whose word on a task's health counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Checks {
+    /// Marathon's: every task is checked once, not by every node.
+    #[default]
+    Marathon,
+    /// HAProxy's own: a task gets requests as soon as it runs, until it fails the app's check.
+    Haproxy,
+    /// Both: a task gets requests while neither finds fault with it.
+    Both,
 }
 
 /// Where rules are kept.
@@ -167,6 +207,37 @@ pub enum RuleStoreKind {
 pub struct TlsConfig {
     /// PEM files (certificate, chain and key in one), or directories of them; the first is the default certificate.
     pub certificates: Vec<PathBuf>,
+    /// The directory that `HAPROXY_{n}_SSL_CERT` names a file of; empty: that label is refused.
+    #[serde(with = "serde_optional")]
+    pub dir: Option<PathBuf>,
+    /// The authorities, PEM, that verify servers which speak TLS; empty: they are not verified.
+    #[serde(with = "serde_optional")]
+    pub ca: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        for certificate in self.certificates.iter().filter(|path| !path.exists()) {
+            mistakes.push(format!("tls.certificates: {} does not exist", certificate.display()));
+        }
+        let known = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
+        for (key, path, is_there) in
+            [("tls.dir", &self.dir, Path::is_dir as fn(&Path) -> bool), ("tls.ca", &self.ca, Path::is_file)]
+        {
+            let Some(path) = path else { continue };
+            if !is_there(path) {
+                mistakes.push(format!("{key}: {} is not there", path.display()));
+            }
+            if !path.is_absolute() || !path.display().to_string().chars().all(known) {
+                mistakes.push(format!(
+                    "{key}: {} is not an absolute path of letters, digits and /._-+@, which HAProxy reads as it is",
+                    path.display()
+                ));
+            }
+        }
+        mistakes
+    }
 }
 
 /// When a source is not believed at once.

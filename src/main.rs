@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use causeway::cli::{Cli, commands};
 use clap::Parser;
 
+/// A large cluster is read, rendered and thrown away in pieces: what is free goes back to the system, which glibc's own does
+/// not do for small pieces.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -45,6 +45,8 @@ const ADVANCE: Duration = Duration::from_millis(20);
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// The least time between two rounds that fail.
 const FAILED_REST: Duration = Duration::from_secs(1);
+/// So many ends of HAProxy within this time are the fault of what it has loaded.
+const CRASH_LOOP: (usize, Duration) = (3, Duration::from_secs(60));
 /// Culprits that one round takes out before it gives up.
 const CULPRITS: usize = 10;
 
@@ -83,6 +85,10 @@ pub struct Reconciler {
     /// Nothing is rendered before every source is ready.
     ready: bool,
     retry: Option<Instant>,
+    /// After a crash loop.
+    no_reload_before: Option<Instant>,
+    /// When HAProxy ended of itself.
+    ends: Vec<Instant>,
     /// Rounds that failed, one after the other.
     failures: u32,
     /// What runs differs from the files of its generation.
@@ -128,6 +134,8 @@ impl Reconciler {
             waiting: BTreeSet::new(),
             ready: false,
             retry: None,
+            no_reload_before: None,
+            ends: Vec::new(),
             failures: 0,
             unwritten: false,
             adopted: false,
@@ -220,9 +228,10 @@ impl Reconciler {
         self.waiting.iter().any(|reason| !reason.can_wait())
     }
 
-    /// When the last reload is old enough for the next one.
+    /// When the next reload may be: the last one is old enough, and HAProxy does not end again and again.
     fn reload_at(&self) -> Option<Instant> {
-        self.reloaded.map(|at| at + self.config.reload_interval)
+        let spaced = self.reloaded.map(|at| at + self.config.reload_interval);
+        spaced.into_iter().chain(self.no_reload_before).max()
     }
 
     fn take(&mut self, changes: Changes) {
@@ -263,23 +272,54 @@ impl Reconciler {
     }
 
     async fn restart(&mut self) {
+        let now = Instant::now();
+        self.ends.retain(|end| now - *end < CRASH_LOOP.1);
+        // Before the first start nothing has ended.
+        if self.desired.epoch().is_some() {
+            self.ends.push(now);
+        }
+        let loops = self.ends.len() >= CRASH_LOOP.0;
         self.write_all().await;
-        self.desired.forget_live();
-        self.loaded = None;
         self.reloaded = None;
         self.dirty = true;
         let Driver::Managed(managed) = &mut self.driver else { return };
-        match managed.start_current().await {
-            Ok(Some(generation)) => {
-                tracing::warn!(
-                    haproxy.generation = generation.number,
-                    "HAProxy was gone and is started again"
-                );
-                self.loaded = managed.generations().read(&generation);
-                self.learn().await;
+        let started = if loops {
+            tracing::error!(
+                haproxy.ends = self.ends.len(),
+                "HAProxy ends again and again; the good generation before is started, and the current one is tried again in {TRY_AGAIN:?}"
+            );
+            self.ends.clear();
+            self.no_reload_before = Some(now + TRY_AGAIN);
+            managed.start_before_current().await
+        } else {
+            managed.start_current().await
+        };
+        let generation = match started {
+            Ok(generation) => generation,
+            Err(error) => {
+                self.desired.forget_live();
+                self.loaded = None;
+                self.failed(&error);
+                return;
             }
-            Ok(None) => {}
-            Err(error) => self.failed(&error),
+        };
+        let Some(generation) = generation else {
+            self.desired.forget_live();
+            self.loaded = None;
+            return;
+        };
+        tracing::warn!(haproxy.generation = generation.number, "HAProxy was gone and is started again");
+        let files_follow = !self.unwritten;
+        self.learn().await;
+        let epoch = self.worker.epoch(&self.driver).await;
+        if let Some(epoch) = epoch.filter(|_| files_follow)
+            && self.desired.restarted(epoch)
+        {
+            self.loaded = None;
+            self.audit_soon = true;
+        } else {
+            self.desired.forget_live();
+            self.loaded = self.driver.generations().read(&generation);
         }
     }
 

@@ -1,16 +1,22 @@
 //! Pure: an app, its rule and its labels become services, or problems. Every dialect ends in the same [`Service`].
 
-use crate::config::LabelsConfig;
+use std::path::PathBuf;
+
+use crate::config::{Checks, Config, LabelOrder, LabelsConfig};
 use crate::model::{
-    App, AppPort, Backend, HealthProtocol, Mode, Problem, ProblemKind, Route, RouteMatch, Rule, Server,
-    Service, ServiceId, TaskState,
+    App, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, Rule, Server, Service, ServiceId, Task,
+    TaskState,
 };
 
 pub mod claims;
 mod criterion;
+mod health;
 mod labels;
+mod policy;
+mod treatment;
 
 use labels::{AppLabels, PortLabels};
+use policy::Policy;
 
 /// What an app comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,10 +27,40 @@ pub struct AppServices {
     pub problems: Vec<Problem>,
 }
 
+/// What the configuration says of services.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    pub(crate) labels: LabelsConfig,
+    /// The file of the authorities that verify servers which speak TLS.
+    ca: Option<String>,
+    /// The directory of the certificates that labels name.
+    pub(crate) tls_dir: Option<PathBuf>,
+    policy: Policy,
+}
+
+impl From<&Config> for Terms {
+    fn from(config: &Config) -> Self {
+        let ca = config.tls.ca.as_ref().map(|path| path.display().to_string());
+        Self {
+            labels: config.labels.clone(),
+            ca,
+            tls_dir: config.tls.dir.clone(),
+            policy: Policy::from(&config.policy),
+        }
+    }
+}
+
+impl From<&LabelsConfig> for Terms {
+    fn from(labels: &LabelsConfig) -> Self {
+        Self { labels: labels.clone(), ..Self::default() }
+    }
+}
+
 /// Builds the services of one app. `watched` lets HAProxy itself check the servers, whatever the labels say: the
 /// scheduler's word on them is in doubt.
 #[must_use]
-pub fn of(app: &App, rule: Option<&Rule>, config: &LabelsConfig, watched: bool) -> AppServices {
+pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppServices {
+    let config = &terms.labels;
     let mut problems = Vec::new();
     let labels = AppLabels::parse(app, &mut problems);
     let tcp_port = bamboo_tcp_port(app, &mut problems);
@@ -34,7 +70,7 @@ pub fn of(app: &App, rule: Option<&Rule>, config: &LabelsConfig, watched: bool) 
     if !selected && !default_rule {
         return AppServices::default();
     }
-    let builder = Builder { app, config, rule, default_rule, watched };
+    let builder = Builder { app, terms, rule, default_rule, watched };
     let mut services = Vec::new();
     for (index, port) in app.ports.iter().enumerate() {
         let port_labels = labels.port(index);
@@ -45,6 +81,9 @@ pub fn of(app: &App, rule: Option<&Rule>, config: &LabelsConfig, watched: bool) 
     }
     if let Some(port) = tcp_port.filter(|_| builder.in_groups(&labels, &PortLabels::default())) {
         services.push(builder.bamboo_tcp(port));
+    }
+    for service in &mut services {
+        terms.policy.apply(service, &mut problems);
     }
     if let Some(rule) = rule {
         rule_problems(app, rule, &services, &mut problems);
@@ -59,7 +98,7 @@ pub fn of(app: &App, rule: Option<&Rule>, config: &LabelsConfig, watched: bool) 
 
 struct Builder<'a> {
     app: &'a App,
-    config: &'a LabelsConfig,
+    terms: &'a Terms,
     rule: Option<&'a Rule>,
     default_rule: bool,
     watched: bool,
@@ -67,11 +106,11 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn serves(&self, labels: &AppLabels, port: &PortLabels) -> bool {
-        port.enabled.unwrap_or(!self.config.strict) && !port.guarded && self.in_groups(labels, port)
+        port.enabled.unwrap_or(!self.terms.labels.strict) && self.in_groups(labels, port)
     }
 
     fn in_groups(&self, labels: &AppLabels, port: &PortLabels) -> bool {
-        let wanted = &self.config.groups;
+        let wanted = &self.terms.labels.groups;
         let groups = port.groups.as_ref().unwrap_or(&labels.groups);
         wanted.is_empty() || wanted.iter().any(|group| group == "*" || groups.contains(group))
     }
@@ -102,8 +141,10 @@ impl Builder<'_> {
         problems: &mut Vec<Problem>,
     ) -> Service {
         let routes = self.routes(index, labels, problems);
-        let mode =
-            labels.mode.unwrap_or_else(|| self.default_mode(index, labels.routed || !routes.is_empty()));
+        let health = health::of(self.app, index, labels, problems);
+        let asks_http = health.is_some_and(health::Check::asks_http);
+        let routed = labels.routed || !routes.is_empty();
+        let mode = labels.mode.unwrap_or(if routed || asks_http { Mode::Http } else { Mode::Tcp });
         if mode == Mode::Tcp && !routes.is_empty() {
             problems.push(Problem::of(
                 &self.app.id,
@@ -112,16 +153,37 @@ impl Builder<'_> {
                 "in tcp mode only its service port leads to it: set the mode to http, or take the routes away",
             ));
         }
+        let config = &self.terms.labels;
         let port =
-            labels.port.or(port.service_port).filter(|_| self.config.service_ports || labels.port.is_some());
+            labels.port.or(port.service_port).filter(|_| config.service_ports || labels.port.is_some());
+        let bind = treatment::bind(&self.app.id, index, labels, self.terms.tls_dir.as_deref(), problems);
+        let mut backend = self.backend(index, mode, labels.balance.as_deref().unwrap_or("roundrobin"));
+        backend.extras =
+            treatment::extras(&self.app.id, index, mode, labels, self.terms.ca.as_ref(), problems);
+        let checks = labels.checks.unwrap_or(config.checks);
+        let mut by_marathon = true;
+        if checks != Checks::Marathon
+            && let Some(check) = health
+        {
+            match check.watch(&self.app.id, index, problems) {
+                Some(watch) => {
+                    backend.check = true;
+                    backend.watch = watch;
+                    by_marathon = checks == Checks::Both;
+                }
+                None => by_marathon = true,
+            }
+        }
         Service {
             id: self.id(index),
-            port,
+            port: port.filter(|_| bind.is_ok()),
             routes: if mode == Mode::Http { routes } else { Vec::new() },
             app_id_route: false,
-            backend: self.backend(index, mode, labels.balance.unwrap_or("roundrobin")),
+            marks: treatment::marks(&self.app.id, index, mode, labels, problems),
+            bind: bind.ok().flatten().filter(|_| port.is_some()),
+            backend,
             instances: self.app.instances,
-            servers: self.servers(index),
+            servers: self.servers(index, by_marathon),
         }
     }
 
@@ -133,9 +195,11 @@ impl Builder<'_> {
             port: Some(port),
             routes: Vec::new(),
             app_id_route: false,
+            marks: Marks::default(),
+            bind: None,
             backend: self.backend(index, Mode::Tcp, "leastconn"),
             instances: self.app.instances,
-            servers: self.servers(0),
+            servers: self.servers(0, true),
         }
     }
 
@@ -144,30 +208,20 @@ impl Builder<'_> {
     }
 
     fn backend(&self, index: usize, mode: Mode, balance: &str) -> Backend {
-        Backend {
-            name: backend_name(&self.id(index), mode),
-            mode,
-            balance: balance.to_owned(),
-            check: self.watched,
-        }
-    }
-
-    /// marathon-lb's default: http where the port's own check is HTTP, or where a route by host leads to it.
-    fn default_mode(&self, index: usize, routed: bool) -> Mode {
-        let checked = self.app.health_checks.iter().any(|check| {
-            check.port_index == Some(index)
-                && check.port.is_none()
-                && matches!(check.protocol, HealthProtocol::Http | HealthProtocol::Https)
-        });
-        if routed || checked { Mode::Http } else { Mode::Tcp }
+        let backend = Backend::new(backend_name(&self.id(index), mode), mode, balance);
+        Backend { check: self.watched, ..backend }
     }
 
     fn routes(&self, index: usize, labels: &PortLabels, problems: &mut Vec<Problem>) -> Vec<Route> {
+        let mut weight = labels.weight.unwrap_or_default();
+        if weight == 0 && !labels.paths.is_empty() && self.terms.labels.order == LabelOrder::MarathonLb {
+            weight = 1;
+        }
         let mut routes: Vec<Route> =
-            labels.matches().into_iter().map(|matches| Route { matches, from_rule: false }).collect();
+            labels.matches().into_iter().map(|matches| Route { matches, from_rule: false, weight }).collect();
         for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
             match criterion::of_rule(route) {
-                Ok(matches) => routes.push(Route { matches, from_rule: true }),
+                Ok(matches) => routes.push(Route { matches, from_rule: true, weight: 0 }),
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::Rule,
@@ -178,7 +232,7 @@ impl Builder<'_> {
         }
         if self.default_rule && index == 0 {
             match criterion::host_path(None, Some(self.app.id.as_str())) {
-                Ok(matches) => routes.push(Route { matches, from_rule: false }),
+                Ok(matches) => routes.push(Route { matches, from_rule: false, weight: 0 }),
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::App,
@@ -192,12 +246,17 @@ impl Builder<'_> {
         routes
     }
 
-    fn servers(&self, index: usize) -> Vec<Server> {
-        let endpoint = |task: &crate::model::Task| task.endpoints.get(index).copied().flatten();
-        self.app
-            .serving()
-            .filter_map(|task| Some(Server { task: task.id.clone(), endpoint: endpoint(task)? }))
-            .collect()
+    /// The tasks that get requests: those that Marathon finds healthy, or all that run where HAProxy finds out.
+    fn servers(&self, index: usize, by_marathon: bool) -> Vec<Server> {
+        let endpoint = |task: &Task| task.endpoints.get(index).copied().flatten();
+        let server = |task: &Task| Some(Server { task: task.id.clone(), endpoint: endpoint(task)? });
+        let mut servers: Vec<Server> = if by_marathon {
+            self.app.serving().filter_map(server).collect()
+        } else {
+            self.app.running().filter_map(server).collect()
+        };
+        servers.shrink_to_fit();
+        servers
     }
 }
 
@@ -268,18 +327,4 @@ fn no_server_problem(app: &App, services: &[Service], problems: &mut Vec<Problem
         "none of its tasks may get requests",
         "clients get 503 until a task is running, healthy and ready, with a port that can be reached",
     ));
-}
-
-/// The matches that labels of host and path come to together.
-fn matches_of(vhosts: &[String], paths: &[String]) -> Vec<RouteMatch> {
-    let hosts: Vec<Option<&String>> =
-        if vhosts.is_empty() { vec![None] } else { vhosts.iter().map(Some).collect() };
-    let no_path = String::new();
-    let paths: Vec<&String> = if paths.is_empty() { vec![&no_path] } else { paths.iter().collect() };
-    hosts
-        .iter()
-        .flat_map(|host| {
-            paths.iter().map(|path| RouteMatch::HostPath { host: host.cloned(), path: (*path).clone() })
-        })
-        .collect()
 }

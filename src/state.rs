@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{LabelsConfig, SafetyConfig};
+use crate::config::SafetyConfig;
 use crate::model::{App, AppId, Problem, ProblemKind, Rule, Service, ServiceId, TaskId};
 use crate::services::claims::Claims;
-use crate::services::{self, AppServices};
+use crate::services::{self, AppServices, Terms};
 use crate::sources::SourceEvent;
 
 /// Services that changed: the new one, or `None` where it is gone.
@@ -18,7 +18,7 @@ type Apps = BTreeMap<AppId, Arc<App>>;
 /// Everything that the sources said, folded.
 #[derive(Debug)]
 pub struct State {
-    labels: LabelsConfig,
+    terms: Terms,
     safety: SafetyConfig,
     apps: Apps,
     incoming: Option<Apps>,
@@ -81,23 +81,25 @@ pub struct Counts {
 }
 
 impl State {
-    /// A state that knows nothing yet. `reserved` are ports that no service may have, with the reason.
+    /// A state that knows nothing yet. `terms` are what the configuration says of services, `reserved` are ports that no service may have, with the reason.
     #[must_use]
     pub fn new(
-        labels: &LabelsConfig,
+        terms: impl Into<Terms>,
         safety: &SafetyConfig,
         reserved: BTreeMap<u16, String>,
         served_before: HashSet<TaskId>,
     ) -> Self {
+        let terms: Terms = terms.into();
+        let claims = Claims::new(reserved, terms.labels.order);
         Self {
-            labels: labels.clone(),
+            terms,
             safety: safety.clone(),
             apps: Apps::new(),
             incoming: None,
             rules: BTreeMap::new(),
             rule_problems: Vec::new(),
             source_problems: BTreeMap::new(),
-            claims: Claims::new(reserved),
+            claims,
             wanted: BTreeMap::new(),
             settled: BTreeMap::new(),
             held: None,
@@ -106,6 +108,11 @@ impl State {
             apps_read: false,
             rules_read: false,
         }
+    }
+
+    /// A service had its routes and its port when Causeway last ran: it keeps them against whoever wants them too.
+    pub fn remember(&mut self, service: &Service) {
+        self.claims.remember(service);
     }
 
     /// Whether every required source has told all it knows once; nothing is rendered before.
@@ -337,7 +344,7 @@ impl State {
         for id in ids {
             let watched = self.held.as_ref().is_some_and(|held| held.loss.apps.contains(&id));
             let wanted = match self.apps.get(&id) {
-                Some(app) => services::of(app, self.rules.get(&id), &self.labels, watched),
+                Some(app) => services::of(app, self.rules.get(&id), &self.terms, watched),
                 None => AppServices::default(),
             };
             unsettled.extend(self.claims.replace(&id, &wanted.services));

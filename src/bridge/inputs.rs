@@ -48,6 +48,7 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         bind_stats: text(&haproxy.bind_stats),
         service_port_binds: if config.labels.service_ports { ports.binds() } else { Vec::new() },
         certificates: !config.tls.certificates.is_empty(),
+        trusted_proxies: haproxy.trusted_proxies.join(" "),
         dir: if managed { "" } else { DIR_MARK },
     }
 }

@@ -16,7 +16,7 @@ use crate::haproxy::Generations;
 use crate::haproxy::managed::Jail;
 use crate::haproxy::runtime::{self, Epoch};
 use crate::haproxy::service_ports::ServicePorts;
-use crate::model::{App, AppId, Backend, Mode, Problem, Service, ServiceId};
+use crate::model::{App, AppId, Backend, Marks, Mode, Problem, Service, ServiceId};
 use crate::plan::{Plan, Reason, diff, plan};
 use crate::reconcile::desired::Desired;
 use crate::render::{Files, Templates};
@@ -155,13 +155,14 @@ async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(
     let jail = Jail::of(&config.haproxy).unwrap_or_default();
     let head = inputs::head(&config, jail.as_ref(), &ports);
     let reserved = ports.reserved(&config.haproxy, https);
-    let mut state = State::new(&config.labels, &config.safety, reserved, Default::default());
+    let mut state = State::new(&config, &config.safety, reserved, Default::default());
     let templates = Templates::load(&config.template)?;
     let extra = inputs::extra_files(&config)?;
-    let mut desired = Desired::new(templates, head, ports, extra, &config.haproxy);
+    let mut desired = Desired::new(templates, head, ports, extra, &config);
     if let Some((epoch, files)) = observed {
         desired.adopt(*epoch, files);
     }
+    desired.good_services().for_each(|service| state.remember(service));
 
     let rules = FileStore::new(&config.rules_file()).read()?;
     let (apps, app_problems) = read_apps(args, &config).await?;
@@ -251,7 +252,9 @@ fn example_service() -> Service {
         port: Some(10_000),
         routes: Vec::new(),
         app_id_route: true,
-        backend: Backend { name, mode: Mode::Http, balance: "roundrobin".to_owned(), check: true },
+        marks: Marks::default(),
+        bind: None,
+        backend: Backend { check: true, ..Backend::new(name, Mode::Http, "roundrobin") },
         instances: 0,
         servers: Vec::new(),
     }

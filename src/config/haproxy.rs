@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use super::serde_optional;
 
 /// `sun_path` holds 108 bytes with its end; HAProxy binds under a temporary name first (`.<pid>.tmp`).
 const SOCKET_PATH_MAX: usize = 97;
+
+/// A line of HAProxy's configuration takes 64 words.
+const TRUSTED_PROXIES_MAX: usize = 40;
 
 /// How HAProxy is run, where it listens, how long it waits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +49,8 @@ pub struct HaproxyConfig {
     pub bind_service_ports: String,
     /// The service ports that are bound ahead, so that a new one needs no reload.
     pub service_port_range: PortRange,
+    /// Addresses and networks of proxies before this one, whose `X-Forwarded-…` are kept.
+    pub trusted_proxies: Vec<String>,
     /// The most connections at once; 0: what the limit of open files allows.
     pub maxconn: u32,
     /// Threads; 0: one a core.
@@ -131,6 +137,7 @@ impl Default for HaproxyConfig {
             bind_stats: "*:9090".to_owned(),
             bind_service_ports: "*".to_owned(),
             service_port_range: PortRange { first: 10000, last: 20000 },
+            trusted_proxies: Vec::new(),
             maxconn: 0,
             threads: 0,
             timeout_connect: Duration::from_secs(3),
@@ -255,7 +262,7 @@ pub(crate) fn split_bind(bind: &str) -> Option<(&str, u16)> {
     let (host, port) = bind.rsplit_once(':')?;
     let known = host.is_empty()
         || host == "*"
-        || host.parse::<std::net::IpAddr>().is_ok()
+        || host.parse::<IpAddr>().is_ok()
         || host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
@@ -298,6 +305,15 @@ impl HaproxyConfig {
             mistakes.push(format!(
                 "haproxy.bind_service_ports: {:?} is not a host part",
                 self.bind_service_ports
+            ));
+        }
+        let network = |text: &String| text.parse::<IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok();
+        for text in self.trusted_proxies.iter().filter(|text| !network(text)) {
+            mistakes.push(format!("haproxy.trusted_proxies: {text:?} is neither an address nor a network"));
+        }
+        if self.trusted_proxies.len() > TRUSTED_PROXIES_MAX {
+            mistakes.push(format!(
+                "haproxy.trusted_proxies: at most {TRUSTED_PROXIES_MAX}; a line of HAProxy takes no more"
             ));
         }
         for (key, path) in [("haproxy.socket", &self.socket), ("haproxy.master_socket", &self.master_socket)]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::Config;
+use super::policy::FREE_TABLES;
 
 const PREFIX: &str = "CAUSEWAY_";
 /// Set for the command line, not for the configuration.
@@ -101,7 +102,9 @@ impl Overlay {
                     let nearest = self.nearest(&dotted);
                     self.located.push((line, format!("{place}: unknown key{nearest}")));
                 }
-                (Some(Value::Table(_)), Value::Table(inner)) => self.table(name, text, inner, path),
+                (Some(Value::Table(_)), Value::Table(inner)) if !FREE_TABLES.contains(&dotted.as_str()) => {
+                    self.table(name, text, inner, path);
+                }
                 (Some(_), value) => {
                     if let Err(error) = self.set(path, value.clone()) {
                         self.located.push((line, format!("{place}: {error}")));

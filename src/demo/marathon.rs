@@ -28,6 +28,7 @@ mod routes;
 mod server;
 mod service_ports;
 mod state;
+mod storm;
 mod streams;
 mod task_server;
 mod update;

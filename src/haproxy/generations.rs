@@ -92,11 +92,14 @@ impl Generations {
     /// The newest one that a worker was seen to run.
     #[must_use]
     pub fn last_good(&self) -> Option<Generation> {
-        self.numbers()
-            .into_iter()
-            .rev()
-            .map(|number| self.generation(number))
-            .find(|each| each.dir.join(GOOD).exists())
+        self.good_before(u64::MAX)
+    }
+
+    /// The newest one before a number that a worker was seen to run.
+    #[must_use]
+    pub fn good_before(&self, number: u64) -> Option<Generation> {
+        let earlier = self.numbers().into_iter().rev().filter(|each| *each < number);
+        earlier.map(|number| self.generation(number)).find(|each| each.dir.join(GOOD).exists())
     }
 
     /// Writes a new generation, fsynced, without making it current.

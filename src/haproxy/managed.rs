@@ -239,10 +239,28 @@ impl Managed {
     /// # Errors
     /// HAProxy does not start with it.
     pub async fn start_current(&mut self) -> Result<Option<Generation>, HaproxyError> {
+        let candidates = [self.generations.current(), self.generations.last_good()];
+        self.start_first(candidates.into_iter().flatten()).await
+    }
+
+    /// Starts the newest generation before the current one that a worker was seen to run, and the current one where there
+    /// is none.
+    ///
+    /// # Errors
+    /// HAProxy does not start with it.
+    pub async fn start_before_current(&mut self) -> Result<Option<Generation>, HaproxyError> {
+        let current = self.generations.current();
+        let before = current.as_ref().and_then(|current| self.generations.good_before(current.number));
+        self.start_first(before.into_iter().chain(current)).await
+    }
+
+    async fn start_first(
+        &mut self,
+        candidates: impl Iterator<Item = Generation>,
+    ) -> Result<Option<Generation>, HaproxyError> {
         let generations = self.generations.clone();
-        let candidates = [generations.current(), generations.last_good()];
         let mut failure = Ok(None);
-        for generation in candidates.into_iter().flatten().filter(|each| generations.read(each).is_some()) {
+        for generation in candidates.filter(|each| generations.read(each).is_some()) {
             generations.make_current(&generation)?;
             match self.start(&generation).await {
                 Ok(()) => return Ok(Some(generation)),

@@ -66,10 +66,12 @@ impl ServicePorts {
         if bound.is_empty() {
             return fresh;
         }
-        // What HAProxy holds is its own; only the rest can be another's.
-        let covered = |port: u16| bound.iter().any(|range| range.contains(port));
+        // What HAProxy holds is its own, by whichever frontend; only the rest can be another's.
+        let alone: BTreeSet<u16> = loaded.config().lines().filter_map(single_bind).collect();
+        let covered = |port: u16| bound.iter().any(|range| range.contains(port)) || alone.contains(&port);
         let mut taken = fresh.in_use(config, https);
-        taken.retain(|port| !covered(*port));
+        let own = own_ports(config, https);
+        taken.retain(|port| own.contains_key(port) || !covered(*port));
         Self { taken, ..fresh }
     }
 
@@ -95,14 +97,26 @@ impl ServicePorts {
         format!("{}:{port}", self.host)
     }
 
+    /// The address of one port of its own at another address than the shared one.
+    #[must_use]
+    pub fn bind_at(&self, address: Option<&str>, port: u16) -> String {
+        format!("{}:{port}", address.unwrap_or(&self.host))
+    }
+
     /// The addresses to bind ahead, as ranges.
     #[must_use]
     pub fn binds(&self) -> Vec<String> {
+        self.binds_without(&BTreeSet::new())
+    }
+
+    /// The addresses to bind ahead, as ranges without some ports.
+    #[must_use]
+    pub fn binds_without(&self, own: &BTreeSet<u16>) -> Vec<String> {
         let mut binds = Vec::new();
         let mut first = None;
         for port in self.range.first..=self.range.last {
             let start = *first.get_or_insert(port);
-            if self.taken.contains(&port) {
+            if self.taken.contains(&port) || own.contains(&port) {
                 if start < port {
                     binds.push(format!("{}:{start}-{}", self.host, port - 1));
                 }
@@ -123,6 +137,11 @@ impl ServicePorts {
             .extend(own_ports(config, https).into_iter().map(|(port, key)| (port, format!("it is {key}"))));
         reserved
     }
+}
+
+/// The port of a line that binds one.
+fn single_bind(line: &str) -> Option<u16> {
+    line.trim().strip_prefix("bind ")?.split(' ').next()?.rsplit_once(':')?.1.parse().ok()
 }
 
 fn own_ports(config: &HaproxyConfig, https: bool) -> BTreeMap<u16, &'static str> {

@@ -28,6 +28,11 @@ impl App {
     pub fn serving(&self) -> impl Iterator<Item = &Task> {
         self.tasks.values().filter(|task| task.serves(!self.health_checks.is_empty()))
     }
+
+    /// The tasks that run and are ready, whatever Marathon says of their health.
+    pub fn running(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values().filter(|task| task.state == TaskState::Running && task.ready)
+    }
 }
 
 /// One service port of an app.

@@ -16,6 +16,10 @@ pub enum ProblemKind {
     Rule,
     /// Two services want the same route or port.
     Conflict,
+    /// The operator does not allow an app what it asks for.
+    Policy,
+    /// No request would ever reach a route: another comes before it.
+    Shadowed,
     /// A task's host has no address.
     Host,
     /// The app has tasks, and none may get requests.
@@ -28,11 +32,13 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::App,
         Self::Label,
         Self::Rule,
         Self::Conflict,
+        Self::Policy,
+        Self::Shadowed,
         Self::Host,
         Self::NoServer,
         Self::Block,
@@ -47,6 +53,8 @@ impl ProblemKind {
             Self::Label => "label",
             Self::Rule => "rule",
             Self::Conflict => "conflict",
+            Self::Policy => "policy",
+            Self::Shadowed => "shadowed",
             Self::Host => "host",
             Self::NoServer => "no_server",
             Self::Block => "block",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, Endpoint, TaskId};
+use super::{AppId, Backend, Endpoint, TaskId};
 
 /// Which service: the app, and the index of its port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,7 +44,17 @@ impl Service {
             && self.port == other.port
             && self.routes == other.routes
             && self.app_id_route == other.app_id_route
+            && self.marks == other.marks
+            && self.bind == other.bind
             && self.backend == other.backend
+    }
+
+    /// The same service with nothing that leads to it and nothing behind it: what is kept of one that is gone until
+    /// HAProxy reads its text anew.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let (routes, servers, marks) = (Vec::new(), Vec::new(), Marks::default());
+        Self { routes, servers, marks, port: None, app_id_route: false, ..self.clone() }
     }
 }
 
@@ -70,6 +80,12 @@ pub struct Service {
     pub routes: Vec<Route>,
     /// True where the app-id frontend leads to this service: the first HTTP service of an app.
     pub app_id_route: bool,
+    /// What is done to its requests and answers by maps, so that it changes while HAProxy runs.
+    #[serde(default)]
+    pub marks: Marks,
+    /// Where it asks for a listener of its own on its service port: what that needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bind: Option<Bind>,
     /// The backend.
     pub backend: Backend,
     /// How many tasks the app is to have: what its backend needs room for.
@@ -78,27 +94,26 @@ pub struct Service {
     pub servers: Vec<Server>,
 }
 
-/// How HAProxy treats the servers of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backend {
-    /// The name in the configuration; `h_…` for HTTP, `t_…` for TCP.
-    pub name: String,
-    /// The mode.
-    pub mode: Mode,
-    /// The algorithm (section 4.2, `balance`).
-    pub balance: String,
-    /// True where HAProxy itself watches the servers.
-    pub check: bool,
+/// What is done to the requests and answers of a service by maps that are keyed by its backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Marks {
+    /// A request to the shared frontend for clear HTTP is sent to https.
+    pub to_https: bool,
+    /// An answer over TLS says that only TLS is to be used (RFC 6797).
+    pub hsts: bool,
+    /// Where a request for `/` is sent.
+    pub root: Option<String>,
 }
 
-impl Backend {
-    /// Whether a running HAProxy takes another server into it: only the algorithms that it calls dynamic do
-    /// (management guide, 9.3, `add server`).
-    #[must_use]
-    pub fn takes_servers(&self) -> bool {
-        let algorithm = self.balance.split(['(', ' ']).next().unwrap_or_default();
-        matches!(algorithm, "roundrobin" | "leastconn" | "first" | "random")
-    }
+/// A listener of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bind {
+    /// The address; `None` for `haproxy.bind_service_ports`.
+    pub address: Option<String>,
+    /// The words behind it (configuration manual, section 5.1), each parsed.
+    pub options: Vec<String>,
 }
 
 /// A task inside a backend.
@@ -118,6 +133,14 @@ pub struct Route {
     pub matches: RouteMatch,
     /// True where a rule made it; a rule beats a label.
     pub from_rule: bool,
+    /// What somebody said about its order: a higher one is looked up first; 0 where nobody did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub weight: i32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(weight: &i32) -> bool {
+    *weight == 0
 }
 
 /// What a request has to look like.
@@ -128,8 +151,11 @@ pub enum RouteMatch {
     HostPath {
         /// The host in lower case; `None` for any.
         host: Option<String>,
-        /// The path prefix, without a `/` at its end; empty for every path.
+        /// The path prefix, without a `/` at its end; empty for every path. In lower case where case does not count.
         path: String,
+        /// True where upper and lower case of the path are the same.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        any_case: bool,
     },
     /// The text of one HAProxy criterion.
     Acl(String),

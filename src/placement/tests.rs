@@ -12,12 +12,9 @@ fn service(tasks: &[&str]) -> Service {
         port: None,
         routes: Vec::new(),
         app_id_route: false,
-        backend: Backend {
-            name: "h_a_0".into(),
-            mode: Mode::Http,
-            balance: "roundrobin".into(),
-            check: false,
-        },
+        marks: Default::default(),
+        bind: None,
+        backend: Backend::new("h_a_0", Mode::Http, "roundrobin"),
         instances: tasks.len(),
         servers: tasks.iter().map(server).collect(),
     }

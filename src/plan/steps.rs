@@ -4,10 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::Endpoint;
+use crate::model::{Backend, Endpoint};
 use crate::placement::{Admin, FREE_ENDPOINT, Slot};
 use crate::render::maps::{MapName, Maps};
-use crate::render::text::CHECK;
 
 /// A server of a backend, as HAProxy names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,8 +38,10 @@ pub enum Step {
         server: ServerName,
         /// Where it points to.
         endpoint: Endpoint,
-        /// True where HAProxy itself watches it.
-        check: bool,
+        /// What stands behind its address, each word with a space before it.
+        words: String,
+        /// True where it gets that address by the next step: only what changes its address makes a server's cookie.
+        elsewhere: bool,
     },
     /// Gives a slot in maintenance its address.
     Address {
@@ -145,18 +146,20 @@ impl Step {
     }
 
     /// The steps to a slot that the running backend does not have yet.
-    pub(crate) fn of_new_slot(backend: &str, index: usize, new: &Slot, check: bool) -> Vec<Self> {
-        let server = || ServerName { backend: backend.to_owned(), slot: index + 1 };
-        let mut steps = vec![Self::AddServer { server: server(), endpoint: new.endpoint(), check }];
-        if check {
-            steps.push(Self::EnableHealth { server: server() });
-        }
-        // It comes up in maintenance, at its address.
-        let added = match new.occupant() {
+    pub(crate) fn of_new_slot(backend: &Backend, index: usize, new: &Slot) -> Vec<Self> {
+        let server = || ServerName { backend: backend.name.clone(), slot: index + 1 };
+        let elsewhere = backend.extras.sticky;
+        // It comes up in maintenance.
+        let added = match new.occupant().filter(|_| !elsewhere) {
             Some(occupant) => Slot::Closing(occupant.clone()),
             None => Slot::Free,
         };
-        steps.extend(Self::of_slot(backend, index, &added, new));
+        let (endpoint, words) = (new.endpoint(), backend.server_words());
+        let mut steps = vec![Self::AddServer { server: server(), endpoint, words, elsewhere }];
+        if backend.check {
+            steps.push(Self::EnableHealth { server: server() });
+        }
+        steps.extend(Self::of_slot(&backend.name, index, &added, new));
         steps
     }
 
@@ -180,9 +183,11 @@ impl Step {
         };
         match self {
             // What `default-server` says does not count for it (management guide, 9.3, `add server`).
-            Self::AddServer { server, endpoint, check } => {
-                let check = if *check { format!(" {CHECK}") } else { String::new() };
-                format!("add server {server} {endpoint} {POOL}{check}")
+            Self::AddServer { server, words, elsewhere: true, .. } => {
+                format!("add server {server} {FREE_ENDPOINT} {POOL}{words}")
+            }
+            Self::AddServer { server, endpoint, words, .. } => {
+                format!("add server {server} {endpoint} {POOL}{words}")
             }
             Self::Address { server, endpoint } => address(server, endpoint),
             Self::EnableHealth { server } => format!("enable health {server}"),
@@ -209,6 +214,17 @@ impl Step {
     pub fn comes_before_routes(&self) -> bool {
         matches!(self, Self::EnableHealth { .. } | Self::Weight { .. } | Self::Ready { .. })
             || self.sets_address()
+    }
+
+    /// The key and the value of the map entry that this step sets or takes away.
+    #[must_use]
+    pub fn entry(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::AddRoute { key, backend, .. }
+            | Self::SetRoute { key, backend, .. }
+            | Self::RemoveRoute { key, backend, .. } => Some((key, backend)),
+            _ => None,
+        }
     }
 
     /// Does to maps what it does to those of HAProxy.
@@ -254,7 +270,7 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TaskId;
+    use crate::model::{Mode, TaskId};
     use crate::placement::Occupant;
 
     fn at(port: u16) -> Occupant {
@@ -281,11 +297,17 @@ mod tests {
     fn where_a_free_slot_is_no_server_it_is_added_at_its_address_and_taken_away_only_in_maintenance() {
         let commands = |steps: Vec<Step>| steps.iter().map(Step::command).collect::<Vec<_>>();
         let add = "add server h_a_0/slot3 10.0.0.1:7 pool-max-conn -1 pool-purge-delay 5s";
-        let added = |check| commands(Step::of_new_slot("h_a_0", 2, &Slot::Serving(at(7)), check));
-        assert_eq!(added(false), [add, "set server h_a_0/slot3 state ready"]);
-        let watched = format!("{add} check inter 2s fall 3 rise 2");
-        let ready = "set server h_a_0/slot3 state ready".to_owned();
-        assert_eq!(added(true), [watched, "enable health h_a_0/slot3".to_owned(), ready]);
+        let added = |check| {
+            let mut backend = Backend::new("h_a_0", Mode::Http, "roundrobin");
+            backend.check = check;
+            let steps = commands(Step::of_new_slot(&backend, 2, &Slot::Serving(at(7))));
+            (steps, format!("{add}{}", backend.server_words()))
+        };
+        let (enable, ready) = ("enable health h_a_0/slot3", "set server h_a_0/slot3 state ready");
+        let (steps, add_it) = added(false);
+        assert_eq!(steps, [add_it.as_str(), ready]);
+        let (steps, add_it) = added(true);
+        assert_eq!(steps, [add_it.as_str(), enable, ready]);
         let removed = |old| commands(Step::of_removal("h_a_0", 2, &old));
         let (maint, remove) = ("set server h_a_0/slot3 state maint", "del server h_a_0/slot3");
         assert_eq!(removed(Slot::Serving(at(7))), [maint, remove]);

@@ -74,6 +74,7 @@ impl Reconciler {
     pub(super) async fn audited(&mut self, found: Found) {
         // Whoever does not answer is looked after elsewhere.
         let Ok(found) = found else { return };
+        tracing::debug!(haproxy.differences = found.len(), "HAProxy was looked at");
         if found.is_empty() {
             self.drift.clear();
             return;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::HaproxyConfig;
+use crate::config::Config;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{RouteMatch, Service, ServiceId, TaskId};
@@ -76,9 +76,9 @@ impl Desired {
         head: HeadContext,
         ports: ServicePorts,
         extra: BTreeMap<String, Vec<u8>>,
-        config: &HaproxyConfig,
+        config: &Config,
     ) -> Self {
-        let journal = Journal::new(&config.state_dir);
+        let journal = Journal::new(&config.haproxy.state_dir);
         let stock = Stock::new(&templates, config);
         Self {
             templates: Arc::new(templates),
@@ -95,7 +95,7 @@ impl Desired {
             by_hand: BTreeSet::new(),
             services: BTreeMap::new(),
             text: Text::default(),
-            good: good::load(&config.state_dir),
+            good: good::load(&config.haproxy.state_dir),
             quarantine: BTreeMap::new(),
             head_stale: true,
             before: BTreeMap::new(),
@@ -106,6 +106,11 @@ impl Desired {
     #[must_use]
     pub fn served_before(&self) -> HashSet<TaskId> {
         self.placement.serving().cloned().collect()
+    }
+
+    /// The services as they were good last, with the routes and ports they had.
+    pub fn good_services(&self) -> impl Iterator<Item = &Service> {
+        self.good.values().map(|block| block.service.as_ref())
     }
 
     /// Other service ports are bound ahead: some were taken while HAProxy was down.
@@ -183,6 +188,9 @@ impl Desired {
                 let own = crate::services::backend_name(id, service.backend.mode);
                 service = Arc::new(service.on_backend(&own));
                 shape = self.templates.service(&service, None, false)?;
+                for (map, key, value) in self.entries(&block.service) {
+                    text.maps.remove(map, &key, &value);
+                }
                 for (map, key, backend) in self.entries(&service) {
                     text.maps.insert(map, key, backend);
                 }
@@ -214,6 +222,9 @@ impl Desired {
     /// A template that fails.
     pub fn render_head(&mut self) -> Result<(), TemplateError> {
         if self.head_stale {
+            if !self.head.service_port_binds.is_empty() {
+                self.head.service_port_binds = self.binds_ahead();
+            }
             let acl_routes = self.acl_routes();
             let services: Vec<&Service> =
                 self.text.blocks.values().map(|block| block.service.as_ref()).collect();
@@ -271,18 +282,17 @@ impl Desired {
         // What runs stays, empty, until HAProxy reads its text anew: its connections end, and no reload is needed.
         let kept = || {
             let runs = self.live.as_ref()?.text.blocks.get(id)?;
-            let (routes, servers) = (Vec::new(), Vec::new());
-            let service = Service::clone(&runs.service);
-            let shape = self.own_bind(&service).is_none().then(|| Arc::clone(&runs.shape));
-            let empty = Service { routes, servers, port: None, app_id_route: false, ..service };
-            Some((Arc::new(empty), shape))
+            let shape = self.own_bind(&runs.service).is_none().then(|| Arc::clone(&runs.shape));
+            Some((Arc::new(runs.service.emptied()), shape))
         };
         let (service, good_shape) = match service {
             Some(service) => (Some(service), good_shape),
             None => kept().map_or((None, None), |(service, shape)| (Some(service), shape)),
         };
         self.dirty.insert(id.clone());
-        let of_head = |service: Option<&Service>| service.is_some_and(has_acl_route);
+        let of_head = |service: Option<&Service>| {
+            service.is_some_and(|each| has_acl_route(each) || each.bind.is_some())
+        };
         let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
         let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));
         self.head_stale |= !same && (self.templates.is_whole() || of_head(was) || of_head(is));
@@ -350,9 +360,19 @@ impl Desired {
         Ok((service, shape))
     }
 
-    /// The address of a frontend of its own, where the port of a service is not bound ahead.
+    /// The address of a frontend of its own, where the port of a service is not bound ahead, or asks for more.
     fn own_bind(&self, service: &Service) -> Option<String> {
-        service.port.filter(|port| !self.ports.contains(*port)).map(|port| self.ports.bind(port))
+        let port = service.port?;
+        match &service.bind {
+            Some(bind) => Some(self.ports.bind_at(bind.address.as_deref(), port)),
+            None => (!self.ports.contains(port)).then(|| self.ports.bind(port)),
+        }
+    }
+
+    /// The addresses to bind ahead: without the ports that have frontends of their own.
+    fn binds_ahead(&self) -> Vec<String> {
+        let own = |service: &Service| service.port.filter(|_| service.bind.is_some());
+        self.ports.binds_without(&self.text.blocks.values().filter_map(|block| own(&block.service)).collect())
     }
 
     /// Takes over the slots of a service, and keeps an eye on who leaves.

@@ -114,8 +114,8 @@ impl Live {
                 if Arc::ptr_eq(live, wanted.block) {
                     return;
                 }
-                let check = |block: &Block| block.service.backend.check;
-                if live.shape != wanted.block.shape || check(live) != check(wanted.block) {
+                let words = |block: &Block| block.service.backend.server_words();
+                if live.shape != wanted.block.shape || words(live) != words(wanted.block) {
                     reasons.insert(Reason::SectionChanged { section: section(&live.service) });
                 }
                 if live.slots != wanted.block.slots && !self.draws_servers(live) {
@@ -155,7 +155,7 @@ impl Live {
                 // Nobody sits in it, and so it is no server.
                 Some(Slot::Free) | None if dynamic && *slot == Slot::Free => {}
                 Some(Slot::Free) | None if dynamic => {
-                    steps.extend(Step::of_new_slot(&backend.name, index, slot, backend.check));
+                    steps.extend(Step::of_new_slot(backend, index, slot));
                 }
                 Some(old) if dynamic && *slot == Slot::Free => {
                     steps.extend(Step::of_removal(&backend.name, index, old));
@@ -163,7 +163,7 @@ impl Live {
                 Some(old) => steps.extend(Step::of_slot(&backend.name, index, old, slot)),
                 None if index >= needed => {}
                 None if backend.takes_servers() => {
-                    steps.extend(Step::of_new_slot(&backend.name, index, slot, backend.check));
+                    steps.extend(Step::of_new_slot(backend, index, slot));
                 }
                 None => {
                     reasons.insert(Reason::Slots { backend: backend.name.clone() });
@@ -204,7 +204,7 @@ impl Live {
             (Some(live), Some(wanted)) if wanted.block.service.backend.name == live.service.backend.name => {
                 let slots = carried_out(live.slots.len(), wanted.block);
                 let block = if live.shape != wanted.block.shape
-                    || live.service.backend.check != wanted.block.service.backend.check
+                    || live.service.backend.server_words() != wanted.block.service.backend.server_words()
                 {
                     self.routed.insert(id.clone(), Arc::clone(&wanted.block.service));
                     Arc::new(Block { slots, ..Block::clone(&live) })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::haproxy::Applied;
+use crate::haproxy::{Applied, Driver};
 use crate::plan::{Reason, Step};
 use crate::telemetry::metrics::Failure;
 
@@ -92,7 +92,7 @@ impl Reconciler {
 
     /// HAProxy has all that was told.
     pub(super) fn brought(&mut self) {
-        self.metrics.brought();
+        self.metrics.brought(matches!(self.driver, Driver::Managed(_)));
         if let Some(since) = self.since.take() {
             self.metrics.applied(since);
         }

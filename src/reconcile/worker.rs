@@ -185,6 +185,12 @@ impl Worker {
         if steps.is_empty() {
             return Ok(refused);
         }
+        for step in steps {
+            if let Some((key, value)) = step.entry() {
+                // Whatever it came from: it never becomes a command of its own.
+                Entry::new(key, value).map_err(MapError::from)?;
+            }
+        }
         let commands: Vec<String> = steps.iter().map(Step::command).collect();
         let replies = self.client.transact(epoch, &commands).await?;
         for ((step, command), reply) in steps.iter().zip(commands).zip(replies) {

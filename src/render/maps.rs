@@ -13,28 +13,55 @@ use crate::model::RouteMatch;
 pub enum MapName {
     /// App ids, for the app-id frontend.
     Apps,
+    /// The paths that HAProxy's own checks ask backends for.
+    Checks,
     /// Exact hosts.
     Hosts,
+    /// Backends whose answers over TLS ask for nothing but TLS.
+    Hsts,
     /// Paths below a host (`host/path/`), below a wildcard (`*.parent/path/`) or below any host (`/path/`).
     Paths,
+    /// The same, of paths whose case does not count.
+    #[serde(rename = "paths-i")]
+    PathsAnyCase,
     /// Service ports of the range that is bound ahead.
     Ports,
+    /// Backends whose clear requests are sent to https.
+    Redirects,
+    /// Where backends send requests for `/`.
+    Roots,
     /// Parents of wildcard hosts.
     Wildcards,
 }
 
 impl MapName {
     /// Every map, in the order of their names. Each is written even when it is empty: HAProxy needs the file.
-    pub const ALL: [Self; 5] = [Self::Apps, Self::Hosts, Self::Paths, Self::Ports, Self::Wildcards];
+    pub const ALL: [Self; 10] = [
+        Self::Apps,
+        Self::Checks,
+        Self::Hosts,
+        Self::Hsts,
+        Self::Paths,
+        Self::PathsAnyCase,
+        Self::Ports,
+        Self::Redirects,
+        Self::Roots,
+        Self::Wildcards,
+    ];
 
     /// The file inside a generation.
     #[must_use]
     pub fn file(self) -> &'static str {
         match self {
             Self::Apps => "maps/apps.map",
+            Self::Checks => "maps/checks.map",
             Self::Hosts => "maps/hosts.map",
+            Self::Hsts => "maps/hsts.map",
             Self::Paths => "maps/paths.map",
+            Self::PathsAnyCase => "maps/paths-i.map",
             Self::Ports => "maps/ports.map",
+            Self::Redirects => "maps/redirects.map",
+            Self::Roots => "maps/roots.map",
             Self::Wildcards => "maps/wildcards.map",
         }
     }
@@ -75,13 +102,14 @@ impl Maps {
 /// The map and the key of a route; a criterion in words has none.
 #[must_use]
 pub fn entry_of(route: &RouteMatch) -> Option<(MapName, String)> {
-    let RouteMatch::HostPath { host, path } = route else { return None };
+    let RouteMatch::HostPath { host, path, any_case } = route else { return None };
+    let paths = if *any_case { MapName::PathsAnyCase } else { MapName::Paths };
     Some(match (host.as_deref(), path.as_str()) {
-        (None, path) => (MapName::Paths, format!("{path}/")),
+        (None, path) => (paths, format!("{path}/")),
         (Some(host), "") => match host.strip_prefix("*.") {
             Some(parent) => (MapName::Wildcards, parent.to_owned()),
             None => (MapName::Hosts, host.to_owned()),
         },
-        (Some(host), path) => (MapName::Paths, format!("{host}{path}/")),
+        (Some(host), path) => (paths, format!("{host}{path}/")),
     })
 }

@@ -91,6 +91,8 @@ pub struct HeadContext {
     pub service_port_binds: Vec<String>,
     /// True where there are certificates.
     pub certificates: bool,
+    /// Networks of proxies whose word on a request's way counts, with spaces between them.
+    pub trusted_proxies: String,
     /// What stands before the path of a map or a page: nothing, or the mark of the generation.
     pub dir: &'static str,
 }

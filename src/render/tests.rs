@@ -4,18 +4,15 @@ use crate::model::{AppId, Backend, Route, RouteMatch, Server, ServiceId, TaskId}
 use crate::placement::{Occupant, Slot};
 
 fn service(host: &str) -> Service {
-    let matches = RouteMatch::HostPath { host: Some(host.to_owned()), path: String::new() };
+    let matches = RouteMatch::HostPath { host: Some(host.to_owned()), path: String::new(), any_case: false };
     Service {
         id: ServiceId { app: AppId::new("/a"), port_index: 0 },
         port: Some(10_000),
-        routes: vec![Route { matches, from_rule: false }],
+        routes: vec![Route { matches, from_rule: false, weight: 0 }],
         app_id_route: true,
-        backend: Backend {
-            name: "h_a_0".into(),
-            mode: Mode::Http,
-            balance: "roundrobin".into(),
-            check: false,
-        },
+        marks: Default::default(),
+        bind: None,
+        backend: Backend::new("h_a_0", Mode::Http, "roundrobin"),
         instances: 1,
         servers: vec![Server { task: TaskId::new("a.1"), endpoint: ([10, 0, 0, 1], 31_000).into() }],
     }
@@ -119,8 +116,12 @@ fn every_line_knows_whose_it_is() {
 #[test]
 fn routes_become_the_keys_that_the_frontends_look_up() {
     let key = |host: Option<&str>, path: &str| {
-        maps::entry_of(&RouteMatch::HostPath { host: host.map(str::to_owned), path: path.to_owned() })
-            .unwrap()
+        maps::entry_of(&RouteMatch::HostPath {
+            host: host.map(str::to_owned),
+            path: path.to_owned(),
+            any_case: false,
+        })
+        .unwrap()
     };
     assert_eq!(key(Some("a.x"), ""), (MapName::Hosts, "a.x".to_owned()));
     assert_eq!(key(Some("a.x"), "/p"), (MapName::Paths, "a.x/p/".to_owned()));

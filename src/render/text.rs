@@ -12,9 +12,6 @@ use super::{DIR_MARK, SERVERS_MARK, Shape};
 use crate::model::{Backend, Service, ServiceId};
 use crate::placement::{Admin, Slot, Slots, WEIGHT};
 
-/// What HAProxy is told to watch a server by.
-pub(crate) const CHECK: &str = "check inter 2s fall 3 rise 2";
-
 /// The block of one service: what it was rendered from, its text, and who sits in its slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -35,6 +32,8 @@ pub struct Spare {
     pub profile: Arc<str>,
     /// Its text.
     pub shape: Shape,
+    /// What stands behind the address of each of its servers.
+    pub words: Arc<str>,
     /// How many slots it has, all free.
     pub slots: usize,
 }
@@ -127,7 +126,7 @@ impl Text {
         for spare in self.spares.values() {
             out.write_all(b"\n")?;
             let slots = vec![Slot::Free; spare.slots];
-            fill(&mut out, &spare.shape, dir, |out, _| server_lines(out, (1..).zip(&slots), false))?;
+            fill(&mut out, &spare.shape, dir, |out, _| server_lines(out, (1..).zip(&slots), &spare.words))?;
         }
         Ok(())
     }
@@ -135,7 +134,7 @@ impl Text {
     fn server_lines(&self, out: &mut impl Write, block: &Block) -> io::Result<()> {
         let backend = &block.service.backend;
         let is_server = |(_, slot): &(usize, &Slot)| !self.is_dynamic(backend) || **slot != Slot::Free;
-        server_lines(out, (1..).zip(block.slots.iter()).filter(is_server), backend.check)
+        server_lines(out, (1..).zip(block.slots.iter()).filter(is_server), &backend.server_words())
     }
 }
 
@@ -179,16 +178,14 @@ fn fill<W: Write>(
 fn server_lines<'a>(
     out: &mut impl Write,
     slots: impl Iterator<Item = (usize, &'a Slot)>,
-    check: bool,
+    words: &str,
 ) -> io::Result<()> {
     for (number, slot) in slots {
         write!(out, "    server slot{number} {}", slot.endpoint())?;
         if slot.weight() != WEIGHT {
             write!(out, " weight {}", slot.weight())?;
         }
-        if check {
-            write!(out, " {CHECK}")?;
-        }
+        out.write_all(words.as_bytes())?;
         out.write_all(if slot.admin() == Admin::Ready { b"\n" } else { b" disabled\n" })?;
     }
     Ok(())

@@ -43,6 +43,7 @@ pub(super) fn host_path(host_text: Option<&str>, path_text: Option<&str>) -> Res
     Ok(RouteMatch::HostPath {
         host: host_text.map(host).transpose()?,
         path: path_text.map(path).transpose()?.unwrap_or_default(),
+        any_case: false,
     })
 }
 

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{App, Mode, Problem, ProblemKind, RouteMatch};
+use crate::config::Checks;
+use crate::model::{App, Login, Mode, Problem, ProblemKind, RouteMatch};
 
 use super::criterion;
 
-/// The algorithms that a label may name (configuration manual, section 4.2, `balance`).
-const BALANCE: [&str; 6] = ["roundrobin", "static-rr", "leastconn", "first", "source", "random"];
+mod table;
+#[cfg(test)]
+mod tests;
+mod values;
 
-/// The labels of a port that are understood.
-const KNOWN: [&str; 7] = ["GROUP", "VHOST", "PATH", "PORT", "MODE", "BALANCE", "ENABLED"];
-/// marathon-lb's labels that keep somebody out.
-const GUARDS: [&str; 2] = ["AUTH", "BACKEND_NETWORK_ALLOWED_ACL"];
+pub(super) use values::BindWord;
 
 /// The labels of an app.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct AppLabels {
     pub(super) any: bool,
     /// `HAPROXY_GROUP`.
     pub(super) groups: Vec<String>,
+    /// The name that versions of one service share.
+    pub(super) deployment_group: Option<String>,
     ports: BTreeMap<usize, PortLabels>,
     none: PortLabels,
 }
@@ -31,26 +33,43 @@ pub(super) struct PortLabels {
     pub(super) groups: Option<Vec<String>>,
     pub(super) vhosts: Vec<String>,
     pub(super) paths: Vec<String>,
+    /// Upper and lower case of the paths are the same.
+    any_case: bool,
     /// A host or path is asked for, whether or not it can be used.
     pub(super) routed: bool,
     /// Only those that can be used count; none of them is not the same as none asked for.
     unusable: bool,
-    /// A label guards the port in a way that is not understood here: it is not served, rather than served open.
-    pub(super) guarded: bool,
+    /// A label keeps somebody out in a way that is not understood: nobody is let in, rather than everybody.
+    pub(super) closed: bool,
     pub(super) port: Option<u16>,
     pub(super) mode: Option<Mode>,
-    pub(super) balance: Option<&'static str>,
+    pub(super) balance: Option<String>,
     pub(super) enabled: Option<bool>,
+    pub(super) weight: Option<i32>,
+    pub(super) to_https: bool,
+    pub(super) hsts: bool,
+    pub(super) root: Option<String>,
+    pub(super) strip: Option<String>,
+    pub(super) location: Option<String>,
+    pub(super) sticky: bool,
+    pub(super) login: Option<Login>,
+    pub(super) allowed: Vec<String>,
+    pub(super) protocol: Option<Speaks>,
+    pub(super) checks: Option<Checks>,
+    /// Where the service port is listened on, as HAProxy writes it.
+    pub(super) address: Option<String>,
+    pub(super) bind_options: Vec<BindWord>,
+    /// The service port speaks TLS, or is not there.
+    pub(super) tls: bool,
+    pub(super) certificate: Option<String>,
+    pub(super) health_index: Option<isize>,
 }
 
-impl PortLabels {
-    /// What the port's hosts and paths ask of a request; nothing where there are none.
-    pub(super) fn matches(&self) -> Vec<RouteMatch> {
-        if self.unusable || (self.vhosts.is_empty() && self.paths.is_empty()) {
-            return Vec::new();
-        }
-        super::matches_of(&self.vhosts, &self.paths)
-    }
+/// What a label says that servers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    H2,
+    Https,
 }
 
 impl AppLabels {
@@ -59,32 +78,37 @@ impl AppLabels {
         for (name, value) in &app.labels {
             let Some(rest) = name.strip_prefix("HAPROXY_") else { continue };
             labels.any = true;
-            if rest == "GROUP" {
-                labels.groups = list(value);
-                continue;
-            }
-            let indexed =
-                rest.split_once('_').and_then(|(index, word)| Some((index.parse::<usize>().ok()?, word)));
-            let Some((index, word)) = indexed else {
-                problems.push(Problem::of(
-                    &app.id,
-                    ProblemKind::Label,
-                    format!("label {name} is not understood"),
-                    "labels of a port are HAPROXY_{n}_… with the index of the port; it is left out",
-                ));
-                continue;
-            };
-            let port = labels.ports.entry(index).or_default();
-            if let Err(expected) = port.read(word, value) {
-                problems.push(Problem::of(
-                    &app.id,
-                    ProblemKind::Label,
-                    format!("label {name} = {value:?}: {expected}"),
-                    "what cannot be used is left out, everything else of the app is served: correct it",
-                ));
+            if let Err(wrong) = labels.read(rest, value) {
+                let (message, advice) = wrong.told(name, value);
+                problems.push(Problem::of(&app.id, ProblemKind::Label, message, advice));
             }
         }
         labels
+    }
+
+    fn read(&mut self, rest: &str, value: &str) -> Result<(), Wrong> {
+        let indexed =
+            rest.split_once('_').and_then(|(index, word)| Some((index.parse::<usize>().ok()?, word)));
+        let Some((index, word)) = indexed else {
+            let label = table::OF_APP.iter().find(|label| label.name == rest);
+            return match label {
+                Some(label) => (label.read)(self, value).map_err(Wrong::Value),
+                None if table::OF_TOOLS.contains(&rest) => Ok(()),
+                None => Err(Wrong::Unknown),
+            };
+        };
+        let port = self.ports.entry(index).or_default();
+        match table::OF_PORT.iter().find(|label| label.name == word) {
+            Some(label) => {
+                let was_closed = std::mem::take(&mut port.closed);
+                let read = (label.read)(port, value);
+                let closes = port.closed;
+                port.closed |= was_closed;
+                read.map_err(if closes { Wrong::Guard } else { Wrong::Value })
+            }
+            None if table::TEMPLATES.contains(&word) => Err(Wrong::Raw),
+            None => Err(Wrong::Unknown),
+        }
     }
 
     pub(super) fn port(&self, index: usize) -> &PortLabels {
@@ -104,61 +128,103 @@ impl AppLabels {
     }
 }
 
-impl PortLabels {
-    fn read(&mut self, word: &str, value: &str) -> Result<(), String> {
-        match word {
-            "GROUP" => self.groups = Some(list(value)),
-            "VHOST" => {
-                let items = value.split(',').filter(|item| !item.trim().is_empty());
-                let (hosts, errors) = each(items, criterion::host);
-                self.routed = true;
-                self.unusable |= hosts.is_empty();
-                self.vhosts = hosts;
-                return errors;
-            }
-            "PATH" => {
-                let (paths, errors) = each(value.split_whitespace(), criterion::path);
-                self.routed = true;
-                self.unusable |= paths.is_empty();
-                self.paths = paths;
-                return errors;
-            }
-            "PORT" => {
-                let port = value.trim().parse().ok().filter(|port| *port > 0);
-                self.port = Some(port.ok_or("expected a port from 1 to 65535")?);
-            }
-            "MODE" => {
-                self.mode = Some(match value.trim().to_ascii_lowercase().as_str() {
-                    "http" => Mode::Http,
-                    "tcp" => Mode::Tcp,
-                    _ => return Err("expected http or tcp".to_owned()),
-                });
-            }
-            "BALANCE" => {
-                let name = value.trim().to_ascii_lowercase();
-                let known = BALANCE.iter().find(|known| **known == name);
-                self.balance = Some(known.ok_or_else(|| format!("expected one of {}", BALANCE.join(", ")))?);
-            }
-            "ENABLED" => self.enabled = Some(is_true(value)),
-            guard if GUARDS.contains(&guard) => {
-                self.guarded = true;
-                return Err(
-                    "it guards the port, and is not understood yet: the port is not served at all".to_owned()
-                );
-            }
-            _ => return Err(format!("this label is not understood; known are {}", KNOWN.join(", "))),
+/// What is wrong with a label; the text says what is expected.
+enum Wrong {
+    Value(String),
+    /// The same, of one that keeps somebody out.
+    Guard(String),
+    Raw,
+    Unknown,
+}
+
+impl Wrong {
+    /// What is wrong, and what to do. A value that may hold a secret is not shown.
+    fn told(&self, name: &str, value: &str) -> (String, String) {
+        let shown = if name.ends_with("_AUTH") { "(not shown)".to_owned() } else { format!("{value:?}") };
+        match self {
+            Self::Value(expected) => (
+                format!("label {name} = {shown}: {expected}"),
+                "what cannot be used is left out, everything else of the app is served: correct it".to_owned(),
+            ),
+            Self::Guard(expected) => (
+                format!("label {name} = {shown}: {expected}"),
+                "nobody is let in, and answers are 503, until it is corrected: it was to keep somebody out".to_owned(),
+            ),
+            Self::Raw => (
+                format!("label {name} holds raw text of HAProxy's configuration, which is not taken"),
+                "it is left out, everything else of the app is served; see which label says the same in docs/labels.md"
+                    .to_owned(),
+            ),
+            Self::Unknown => (
+                format!("label {name} is not known"),
+                match table::nearest(name) {
+                    Some(nearest) => format!("it is left out; the nearest known one is {nearest}"),
+                    None => "it is left out; docs/labels.md has those that are known".to_owned(),
+                },
+            ),
         }
-        Ok(())
     }
 }
 
-/// marathon-lb's booleans: true, t, yes, y in any case; all else is false.
-fn is_true(value: &str) -> bool {
-    matches!(value.trim().to_ascii_lowercase().as_str(), "true" | "t" | "yes" | "y")
-}
+impl PortLabels {
+    /// What the port's hosts and paths ask of a request; nothing where there are none.
+    pub(super) fn matches(&self) -> Vec<RouteMatch> {
+        if self.unusable || (self.vhosts.is_empty() && self.paths.is_empty()) {
+            return Vec::new();
+        }
+        let any = [String::new()];
+        let paths = if self.paths.is_empty() { &any[..] } else { &self.paths };
+        let hosts: Vec<Option<&String>> =
+            if self.vhosts.is_empty() { vec![None] } else { self.vhosts.iter().map(Some).collect() };
+        let route = |host: Option<&String>, path: &String| RouteMatch::HostPath {
+            host: host.cloned(),
+            path: path.clone(),
+            any_case: self.any_case && !path.is_empty(),
+        };
+        hosts.iter().flat_map(|host| paths.iter().map(move |path| route(*host, path))).collect()
+    }
 
-fn list(value: &str) -> Vec<String> {
-    value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+    fn read_vhosts(&mut self, value: &str) -> Result<(), String> {
+        let mut items = value.split(',').filter(|item| !item.trim().is_empty()).peekable();
+        if items.peek().is_none() {
+            return Ok(());
+        }
+        let (hosts, errors) = each(items, criterion::host);
+        self.routed = true;
+        self.unusable |= hosts.is_empty();
+        self.vhosts = hosts;
+        errors
+    }
+
+    fn read_paths(&mut self, value: &str) -> Result<(), String> {
+        let words = value.trim();
+        if words.is_empty() {
+            return Ok(());
+        }
+        let any_case = words.strip_prefix("-i").filter(|rest| rest.starts_with(char::is_whitespace));
+        let lowered = |text: &str| criterion::path(text).map(|path| path.to_ascii_lowercase());
+        let (paths, errors) = match any_case {
+            Some(rest) => each(rest.split_whitespace(), lowered),
+            None => each(words.split_whitespace(), criterion::path),
+        };
+        self.routed = true;
+        self.unusable |= paths.is_empty();
+        self.any_case = any_case.is_some();
+        self.paths = paths;
+        errors
+    }
+
+    /// Takes what keeps somebody out, or lets nobody in.
+    fn guard<T>(&mut self, value: Result<T, String>, take: impl FnOnce(&mut Self, T)) -> Result<(), String> {
+        match value {
+            Ok(value) => take(self, value),
+            Err(expected) => {
+                self.closed = true;
+                return Err(expected);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The values that can be used, and what is wrong with the others.

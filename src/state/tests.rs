@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::LabelsConfig;
 use crate::model::{AppPort, Health, Task, TaskState, Timestamp};
 
 fn app(id: &str, tasks: usize) -> Arc<App> {

@@ -123,6 +123,8 @@ struct Known {
     last_round: Option<(Instant, RoundKind, Duration)>,
     /// HAProxy was brought to what is desired once.
     brought: bool,
+    /// Whether it is ours to know if HAProxy is up.
+    watched: bool,
     counts: Counts,
     /// Services that are not on their newest block.
     blocks: usize,
@@ -222,9 +224,13 @@ impl Metrics {
         self.time("event.applied", age);
     }
 
-    /// HAProxy is what is desired, and nothing waits: from the first time on, Causeway is ready.
-    pub fn brought(&self) {
-        self.known().brought = true;
+    /// HAProxy is what is desired, and nothing waits: from the first time on, Causeway is ready, as long as HAProxy
+    /// answers where it is ours to watch.
+    pub fn brought(&self, watched: bool) {
+        let mut known = self.known();
+        known.brought = true;
+        known.watched = watched;
+        known.haproxy.up = true;
     }
 
     /// HAProxy differs in so many ways from what it was brought to.

@@ -78,7 +78,7 @@ async fn readiness_says_what_is_missing_and_then_holds() {
     assert!(answer.contains("Marathon has not told its apps yet"), "{answer}");
     served.metrics.source_ready(Source::Marathon);
     served.metrics.source_ready(Source::Rules);
-    served.metrics.brought();
+    served.metrics.brought(true);
     let answer = served.get("/readyz", "localhost").await;
     assert_eq!(status(&answer), "200");
     assert!(answer.ends_with(r#"{"ready":true,"waits_for":[]}"#), "{answer}");

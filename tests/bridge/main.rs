@@ -3,11 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "the stage of a test may panic as its tests may")]
 
+mod claims;
 mod dynamic;
 mod external;
 mod faults;
 mod labels;
+mod labels_each;
+mod labels_live;
 mod metrics;
+mod recovery;
 mod rule_2;
 mod rules_file;
 mod rules_that_hold;

@@ -167,6 +167,36 @@ async fn a_lost_task_is_unreachable_and_may_come_back() {
 }
 
 #[tokio::test]
+async fn a_storm_reports_a_state_of_one_task_of_each_app_spread_over_a_time() {
+    let bench = Bench::start(Profile::V1_11).await;
+    let apps = (0..20).map(|index| json!({"id": format!("/s/app-{index:02}"), "instances": 2})).collect();
+    bench.standin.create_apps(apps).await.unwrap();
+    let mut stream = bench.stream("").await;
+    let states = async || -> Vec<Vec<String>> {
+        let all = bench.get("/v2/apps?embed=apps.tasks").await;
+        let states = |app: &Value| tasks(app).iter().map(|task| text(&task["state"]).to_owned()).collect();
+        all["apps"].as_array().unwrap().iter().map(states).collect()
+    };
+    let began = Instant::now();
+    let answer =
+        bench.post("/standin/storm", json!({"state": "TASK_LOST", "apps": 15, "over_ms": 200})).await;
+    assert_eq!(answer["reported"], 15);
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    let lost = states().await;
+    assert!(lost[..15].iter().all(|app| *app == ["TASK_UNREACHABLE", "TASK_RUNNING"]), "{lost:?}");
+    assert!(lost[15..].iter().all(|app| *app == ["TASK_RUNNING", "TASK_RUNNING"]), "{lost:?}");
+    let last = |event: &Value| event["taskStatus"] == "TASK_LOST" && event["appId"] == "/s/app-14";
+    stream.event(last).await;
+    let counted = stream.events().iter().filter(|event| event["taskStatus"] == "TASK_LOST").count();
+    assert_eq!(counted, 15);
+
+    // Those that run already are left alone.
+    let answer = bench.post("/standin/storm", json!({"state": "TASK_RUNNING", "apps": 1000})).await;
+    assert_eq!(answer["reported"], 15);
+    assert!(states().await.iter().all(|app| *app == ["TASK_RUNNING", "TASK_RUNNING"]));
+}
+
+#[tokio::test]
 async fn everything_is_closed_when_the_stand_in_ends() {
     let bench = Bench::start(Profile::V1_11).await;
     bench.post("/v2/apps", json!({"id": "/z", "cmd": "x"})).await;

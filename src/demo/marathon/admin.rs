@@ -7,6 +7,7 @@
 //! | `POST /standin/close_streams` | | closes all event streams |
 //! | `PUT /standin/tasks/{id}/health` | `{"healthy": bool, "serving": bool}` | 503 on health paths; resets connections |
 //! | `PUT /standin/tasks/{id}/state` | `{"state": "TASK_…"}` | as an agent's report, with its events |
+//! | `POST /standin/storm` | `{"state": "TASK_…", "apps": N, "over_ms": N}` | the same for one task of each of N apps |
 //! | `PUT /standin/readiness/{app}` | `{"ready": bool}` | 503 on readiness paths |
 //! | `POST /standin/events` | an event or an array of them | publishes as given |
 //! | `POST /standin/apps` | an array of apps | creates them with running tasks, without deployments |
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use super::core::Core;
 use super::faults::{EventFault, Faults};
 use super::reply::Reply;
+use super::storm::{self, Storm};
 use super::{health, lifecycle, routes, update};
 
 #[derive(Default, Deserialize)]
@@ -81,6 +83,10 @@ pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes, remote:
         (&Method::PUT, ["tasks", task, "state"]) => {
             parse(&body).map(|report: Report| found(lifecycle::report(core, task, &report.state), task))
         }
+        (&Method::POST, ["storm"]) => match parse::<Storm>(&body) {
+            Ok(wanted) => Ok(Reply::ok(&json!({"reported": storm::report(core, &wanted).await}))),
+            Err(message) => Err(message),
+        },
         (&Method::PUT, ["readiness", app @ ..]) => parse(&body).map(|wanted: Readiness| {
             let id = format!("/{}", app.join("/"));
             found(lifecycle::set_ready(core, &id, wanted.ready), &id)

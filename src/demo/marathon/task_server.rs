@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -66,7 +66,8 @@ async fn speak_http(stream: TcpStream, task: Arc<LiveTask>, port: LivePort) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// Names the task and repeats the request. `?delay_ms=N` holds the answer back, for tests of draining.
+/// Names the task and repeats the request. `?delay_ms=N` holds the answer back, for tests of draining; `?location=…` sends
+/// the client there, for tests of what rewrites that.
 async fn answer(request: Request<Incoming>, task: &LiveTask, port: LivePort) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let mut status = StatusCode::OK;
@@ -93,6 +94,8 @@ async fn answer(request: Request<Incoming>, task: &LiveTask, port: LivePort) -> 
         }
     }
     let delay = request.uri().query().and_then(delay);
+    let location = request.uri().query().and_then(|query| query.strip_prefix("location="));
+    let location = location.and_then(|text| HeaderValue::from_str(text).ok());
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut body = request.into_body();
         let mut read = 0;
@@ -105,6 +108,10 @@ async fn answer(request: Request<Incoming>, task: &LiveTask, port: LivePort) -> 
         tokio::time::sleep(delay).await;
     }
     let mut response = Response::new(Full::new(Bytes::from(text)));
+    if let Some(location) = location {
+        status = StatusCode::FOUND;
+        response.headers_mut().insert(LOCATION, location);
+    }
     *response.status_mut() = status;
     response
 }

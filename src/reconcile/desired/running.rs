@@ -38,11 +38,27 @@ impl Desired {
         self.live = epoch.map(|epoch| Live::fresh(epoch, &self.text));
         self.leaving.clear();
         self.dirty.clear();
-        // Nobody drains in a worker that has just read the files.
+        self.replay();
+    }
+
+    /// Another worker has read the files of what runs. False where they are of another generation.
+    pub fn restarted(&mut self, epoch: Epoch) -> bool {
+        let Some(live) = self.live.take_if(|live| live.epoch.generation == epoch.generation) else {
+            return false;
+        };
+        self.live = Some(Live::fresh(epoch, &live.text));
+        self.replay();
+        true
+    }
+
+    /// Nobody drains in a worker that has just read the files: that is done again.
+    fn replay(&mut self) {
         let Some(live) = &self.live else { return };
-        let pairs = self.text.blocks.iter().zip(live.text.blocks.values());
-        let differ = pairs.filter(|((_, block), runs)| !Arc::ptr_eq(block, runs));
-        let ids: Vec<ServiceId> = differ.map(|((id, _), _)| id.clone()).collect();
+        let same = |(id, block): &(&ServiceId, &Arc<Block>)| {
+            live.text.blocks.get(*id).is_some_and(|runs| Arc::ptr_eq(block, runs))
+        };
+        let differ = self.text.blocks.iter().filter(|pair| !same(pair));
+        let ids: Vec<ServiceId> = differ.map(|(id, _)| id.clone()).collect();
         for id in ids {
             self.watch_leaving(&id);
         }

@@ -7,20 +7,15 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 
 use super::{Desired, has_acl_route};
-use crate::config::HaproxyConfig;
-use crate::model::{AppId, Backend, Mode, Service, ServiceId};
+use crate::config::{Checks, Config};
+use crate::model::{AppId, Backend, Marks, Mode, Service, ServiceId, Watch};
 use crate::placement::Slot;
 use crate::render::{Spare, TemplateError, Templates, Text};
 
-/// The settings that a new app is likely to have, each with its share of `haproxy.spare_backends`.
-const PROFILES: [(&str, Mode, &str, usize); 4] = [
-    ("http_roundrobin", Mode::Http, "roundrobin", 1),
-    ("tcp_roundrobin", Mode::Tcp, "roundrobin", 4),
-    ("http_leastconn", Mode::Http, "leastconn", 4),
-    ("tcp_leastconn", Mode::Tcp, "leastconn", 4),
-];
 /// Stands for the name of a backend where two texts are compared.
 const NOBODY: &str = "nobody";
+/// What Marathon does where a health check says nothing else (its API, `healthChecks`), in seconds.
+const MARATHONS_CHECK: (u32, u32, u32) = (60, 20, 4);
 
 type Spares = RedBlackTreeMapSync<Arc<str>, Arc<Spare>>;
 
@@ -30,24 +25,24 @@ pub(super) struct Stock(Spares);
 
 impl Stock {
     /// The spares that the configuration asks for; none where one template makes the whole text.
-    pub(super) fn new(templates: &Templates, config: &HaproxyConfig) -> Self {
+    pub(super) fn new(templates: &Templates, config: &Config) -> Self {
         let mut stock = Self::default();
         if templates.is_whole() {
             return stock;
         }
-        for (kind, mode, balance, share) in PROFILES {
-            let service = waiting(mode, balance, config.spare_slots);
+        for (kind, backend, share) in profiles(config.labels.checks) {
+            let letter = if backend.mode == Mode::Http { 'h' } else { 't' };
+            let service = waiting(backend, config.haproxy.spare_slots);
             let Ok(profile) = profile(templates, &service) else {
                 // The same mistake is told of the services that there are.
                 return Self::default();
             };
-            for _ in 0..config.spare_backends.div_ceil(share) {
-                let letter = if mode == Mode::Http { 'h' } else { 't' };
+            for _ in 0..config.haproxy.spare_backends.div_ceil(share) {
                 // An app's backend ends in `_` and the index of its port: no two are ever alike.
                 let name = format!("{letter}_p{}", stock.0.size() + 1);
                 let Ok(shape) = templates.service(&service.on_backend(&name), None, true) else { continue };
-                let profile = Arc::clone(&profile);
-                let spare = Spare { kind, profile, shape, slots: config.spare_slots };
+                let (profile, words) = (Arc::clone(&profile), service.backend.server_words().into());
+                let spare = Spare { kind, profile, shape, words, slots: config.haproxy.spare_slots };
                 stock.0.insert_mut(name.into(), Arc::new(spare));
             }
         }
@@ -73,14 +68,38 @@ impl Stock {
     }
 }
 
+/// The settings that a new app is likely to have, each with its share of `haproxy.spare_backends`.
+fn profiles(checks: Checks) -> Vec<(&'static str, Backend, usize)> {
+    let plain = |mode, balance: &str| Backend::new(NOBODY, mode, balance);
+    let mut sticky = plain(Mode::Http, "roundrobin");
+    sticky.extras.sticky = true;
+    let mut profiles = vec![
+        ("http_roundrobin", plain(Mode::Http, "roundrobin"), 1),
+        ("tcp_roundrobin", plain(Mode::Tcp, "roundrobin"), 4),
+        ("http_leastconn", plain(Mode::Http, "leastconn"), 4),
+        ("tcp_leastconn", plain(Mode::Tcp, "leastconn"), 4),
+        ("http_sticky", sticky, 4),
+    ];
+    if checks != Checks::Marathon {
+        let (interval, timeout, fall) = MARATHONS_CHECK;
+        let mut checked = plain(Mode::Http, "roundrobin");
+        checked.check = true;
+        checked.watch = Watch { path: Some("/".to_owned()), interval, timeout, fall, ..Watch::default() };
+        profiles.push(("http_checked", checked, 1));
+    }
+    profiles
+}
+
 /// A service that nobody has yet.
-fn waiting(mode: Mode, balance: &str, slots: usize) -> Service {
+fn waiting(backend: Backend, slots: usize) -> Service {
     Service {
         id: ServiceId { app: AppId::new("/"), port_index: 0 },
         port: None,
         routes: Vec::new(),
         app_id_route: false,
-        backend: Backend { name: NOBODY.to_owned(), mode, balance: balance.to_owned(), check: false },
+        marks: Marks::default(),
+        bind: None,
+        backend,
         instances: slots,
         servers: Vec::new(),
     }
@@ -91,14 +110,14 @@ fn waiting(mode: Mode, balance: &str, slots: usize) -> Service {
 fn profile(templates: &Templates, service: &Service) -> Result<Arc<str>, TemplateError> {
     let text = templates.service(&service.on_backend(NOBODY), None, true)?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
-    Ok(lines.join("\n").into())
+    Ok(format!("{}\n{}", lines.join("\n"), service.backend.server_words()).into())
 }
 
 impl Desired {
     /// The spare that a service has, or can have: where it has a backend of its own that runs, it keeps that.
     pub(super) fn spare_for(&self, service: &Service) -> Result<Option<Arc<str>>, TemplateError> {
         let Some(live) = &self.live else { return Ok(None) };
-        if service.backend.check || has_acl_route(service) {
+        if has_acl_route(service) {
             return Ok(None);
         }
         let has = live.text.blocks.get(&service.id).map(|runs| runs.service.backend.name.as_str());

@@ -95,6 +95,8 @@ impl Metrics {
         }
         if !known.brought {
             waits_for.push("HAProxy has not been brought to what is desired yet; see the log");
+        } else if known.watched && !known.haproxy.up {
+            waits_for.push("HAProxy does not answer; it is started again if it is gone, see the log");
         }
         let of = |source: Source| SourceStanding {
             name: source.name(),

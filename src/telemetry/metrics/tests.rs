@@ -142,13 +142,17 @@ fn it_is_ready_when_every_source_has_told_and_haproxy_was_brought_there_once() {
     let metrics = Metrics::default();
     assert_eq!(metrics.standing().waits_for.len(), 3);
     metrics.source_ready(Source::Marathon);
-    metrics.brought();
+    metrics.brought(true);
     let standing = metrics.standing();
     assert!(!standing.ready && standing.waits_for[0].contains("rules"), "{standing:?}");
     metrics.source_ready(Source::Rules);
-    metrics.haproxy_seen(None, None);
     metrics.reload_failed(Failure::Reload);
     let standing = metrics.standing();
-    assert!(standing.ready, "what comes later is told by other figures: it is a latch");
+    assert!(standing.ready, "a reload that fails is told by other figures: it is a latch");
+    metrics.haproxy_seen(None, None);
+    assert!(metrics.standing().waits_for[0].contains("HAProxy does not answer"));
+    metrics.brought(false);
+    metrics.haproxy_seen(None, None);
+    assert!(metrics.standing().ready, "a HAProxy of the operator's may have no socket");
     assert_eq!(standing.last_round.unwrap().kind, RoundKind::Failed);
 }

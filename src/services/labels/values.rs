@@ -1,0 +1,372 @@
+//! Values of labels, parsed into what cannot do harm; each error says what is expected.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::model::Login;
+use crate::services::criterion;
+
+/// The algorithms that need no argument (configuration manual, section 4.2, `balance`).
+const BALANCE: [&str; 7] = ["roundrobin", "static-rr", "leastconn", "first", "source", "random", "uri"];
+/// Rounds of SHA-crypt that take some 3 ms; what costs more than 5 ms lets a few logins keep HAProxy from everything else.
+const SHA_ROUNDS_MAX: u32 = 10_000;
+/// The cost of bcrypt that takes some 3 ms.
+const BCRYPT_COST_MAX: u32 = 6;
+/// The parameters of yescrypt that take 1 and 3 ms (crypt(5)); its default takes 20.
+const YESCRYPT: [&str; 2] = ["j75", "j85"];
+
+/// What a label guards a port by; more addresses than any label needs.
+const NETWORKS_MAX: usize = 500;
+
+/// Items between commas, trimmed.
+pub(super) fn list(value: &str) -> Vec<String> {
+    value.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+}
+
+/// One word.
+pub(super) fn name(value: &str) -> Result<String, String> {
+    let value = value.trim();
+    let known = |c: char| c.is_ascii_alphanumeric() || "/-._".contains(c);
+    if value.is_empty() || !value.chars().all(known) {
+        return Err("expected a name of letters, digits and /-._".to_owned());
+    }
+    Ok(value.to_owned())
+}
+
+/// marathon-lb's booleans: true, t, yes, y in any case; all else is false, and told where it does not look like it.
+pub(super) fn flag(value: &str, flag: &mut bool) -> Result<(), String> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" => *flag = true,
+        "false" | "f" | "no" | "n" | "0" | "" => *flag = false,
+        _ => {
+            *flag = false;
+            return Err("expected true or false (t, f, yes, no, y, n); it counts as false".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// An algorithm of `balance`.
+pub(super) fn balance(value: &str) -> Result<String, String> {
+    let value = value.trim();
+    let lower = value.to_ascii_lowercase();
+    let argument = |name: &str| value.get(name.len()..)?.strip_prefix('(')?.strip_suffix(')');
+    let known = BALANCE.contains(&lower.as_str())
+        || (lower.starts_with("random(")
+            && argument("random").is_some_and(|draws| draws.parse::<u8>().is_ok_and(|draws| draws > 0)));
+    if known {
+        return Ok(lower);
+    }
+    let token = |name: &&str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    };
+    match argument("hdr").filter(|_| lower.starts_with("hdr(")).filter(token) {
+        Some(header) => Ok(format!("hdr({header})")),
+        None => Err(format!("expected one of {}, random(N), hdr(NAME)", BALANCE.join(", "))),
+    }
+}
+
+/// What servers speak.
+pub(super) fn protocol(value: &str) -> Result<super::Speaks, String> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "h2" => Ok(super::Speaks::H2),
+        "https" => Ok(super::Speaks::Https),
+        _ => Err("expected h2 or https".to_owned()),
+    }
+}
+
+/// A path that is more than `/`.
+pub(super) fn inner_path(value: &str) -> Result<String, String> {
+    let path = criterion::path(value)?;
+    if path.is_empty() {
+        return Err("expected a path longer than \"/\"".to_owned());
+    }
+    Ok(path)
+}
+
+/// Where a client is sent: a path or a URL, as a value of a map.
+pub(super) fn target(value: &str) -> Result<String, String> {
+    let value = value.trim();
+    let known = |c: char| c.is_ascii_alphanumeric() || "/-._~%+=@!,:*$&()?[]".contains(c);
+    let leads = ["/", "http://", "https://"].iter().any(|start| value.starts_with(start));
+    if !leads || value.len() > 2048 || !value.chars().all(known) {
+        return Err(
+            "expected a path (\"/welcome\") or a URL with http:// or https://, without spaces, quotes, \"#\" and \";\""
+                .to_owned(),
+        );
+    }
+    Ok(value.to_owned())
+}
+
+/// Addresses and networks, as HAProxy's `src` takes them.
+pub(super) fn networks(value: &str) -> Result<Vec<String>, String> {
+    let expected = |word: &str| {
+        format!(
+            "{word:?} is neither an address nor a network; expected them as in \"10.0.0.0/8 192.168.7.1\""
+        )
+    };
+    let parsed: Result<Vec<String>, String> = value
+        .split_whitespace()
+        .map(|word| {
+            let address = word.parse::<IpAddr>().map(|address| address.to_string());
+            let network = word.parse::<IpNet>().map(|network| network.to_string());
+            address.ok().or(network.ok()).ok_or_else(|| expected(word))
+        })
+        .collect();
+    match parsed {
+        Ok(networks) if networks.is_empty() => Err(expected("")),
+        Ok(networks) if networks.len() > NETWORKS_MAX => {
+            Err(format!("expected at most {NETWORKS_MAX} addresses and networks"))
+        }
+        other => other,
+    }
+}
+
+/// An address to listen on; `None` for every one.
+pub(super) fn address(value: &str) -> Result<Option<String>, String> {
+    match value.trim() {
+        "*" => Ok(None),
+        text => match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(IpAddr::V6(address)) => Ok(Some(format!("[{address}]"))),
+            Ok(IpAddr::V4(address)) => Ok(Some(address.to_string())),
+            Err(_) => Err("expected an address, or *".to_owned()),
+        },
+    }
+}
+
+/// A word behind the address of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::services) enum BindWord {
+    Word(String),
+    /// A file inside `tls.dir`.
+    File(String),
+}
+
+/// Words of `bind` that need no argument (configuration manual, section 5.1).
+const BIND_FLAGS: [&str; 15] = [
+    "accept-proxy",
+    "defer-accept",
+    "force-tlsv12",
+    "force-tlsv13",
+    "no-alpn",
+    "no-sslv3",
+    "no-tls-tickets",
+    "no-tlsv10",
+    "no-tlsv11",
+    "no-tlsv12",
+    "prefer-client-ciphers",
+    "strict-sni",
+    "tfo",
+    "v4v6",
+    "v6only",
+];
+/// Words of `bind` with one argument, a number or names with `:`, `,`, `-`, `+` and `!` between them.
+const BIND_WITH_ARGUMENT: [&str; 11] = [
+    "alpn",
+    "backlog",
+    "ciphers",
+    "ciphersuites",
+    "curves",
+    "ecdhe",
+    "maxconn",
+    "mss",
+    "ssl-max-ver",
+    "ssl-min-ver",
+    "verify",
+];
+
+/// The words behind the address of a listener: only those that change nothing but how it listens.
+pub(super) fn bind_options(value: &str) -> Result<Vec<BindWord>, String> {
+    let mut words = value.split_whitespace();
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        if BIND_FLAGS.contains(&word) {
+            options.push(BindWord::Word(word.to_owned()));
+            continue;
+        }
+        if word != "ca-file" && !BIND_WITH_ARGUMENT.contains(&word) {
+            return Err(format!(
+                "{word:?} is not taken; expected words of {}, or with an argument {}, ca-file",
+                BIND_FLAGS.join(", "),
+                BIND_WITH_ARGUMENT.join(", ")
+            ));
+        }
+        let argument = words.next().ok_or_else(|| format!("expected an argument behind {word}"))?;
+        options.push(BindWord::Word(word.to_owned()));
+        if word == "ca-file" {
+            options.push(BindWord::File(file(argument)?));
+            continue;
+        }
+        let known = |c: char| c.is_ascii_alphanumeric() || ":,-+!._/@=".contains(c);
+        let versions = ["TLSv1.2", "TLSv1.3"];
+        if !argument.chars().all(known)
+            || (word.starts_with("ssl-") && !versions.contains(&argument))
+            || (word == "verify" && !["none", "optional", "required"].contains(&argument))
+        {
+            return Err(format!(
+                "{argument:?} is not taken behind {word}; expected what HAProxy's manual says, TLS 1.2 at least"
+            ));
+        }
+        options.push(BindWord::Word(argument.to_owned()));
+    }
+    Ok(options)
+}
+
+/// The name of a file inside `tls.dir`.
+pub(super) fn file(value: &str) -> Result<String, String> {
+    let name = value.trim();
+    let known = |c: char| c.is_ascii_alphanumeric() || "._-+@".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(known) {
+        return Err("expected the name of a file inside tls.dir, of letters, digits and ._-+@".to_owned());
+    }
+    Ok(name.to_owned())
+}
+
+/// `realm:user:hash`. No error repeats the value.
+pub(super) fn login(value: &str) -> Result<Login, String> {
+    let parts: Vec<&str> = value.trim().split(':').collect();
+    let [realm, user, hash] = parts[..] else {
+        return Err("expected realm:user:hash, three parts".to_owned());
+    };
+    let word = |text: &str, most: usize| {
+        !text.is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control)
+    };
+    if !word(realm, 128) {
+        return Err("expected a realm of 1 to 128 characters".to_owned());
+    }
+    if !word(user, 64) || user.chars().any(char::is_whitespace) {
+        return Err("expected a user of 1 to 64 characters, without spaces".to_owned());
+    }
+    check_hash(hash)?;
+    Ok(Login { realm: realm.to_owned(), user: user.to_owned(), hash: hash.to_owned() })
+}
+
+/// Takes a hash of crypt(3) for what it says of itself, without computing it: HAProxy computes it with every request, and
+/// one that takes seconds has its watchdog kill it (crypt(5) has the forms).
+fn check_hash(hash: &str) -> Result<(), String> {
+    let expected =
+        || "expected the password as a hash of crypt(3), as `mkpasswd -m sha-512` makes it".to_owned();
+    let known = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '/');
+    let Some(rest) = hash.strip_prefix('$') else {
+        // DES: two characters of salt and eleven of hash.
+        return if hash.len() == 13 && known(hash) { Ok(()) } else { Err(expected()) };
+    };
+    let fields: Vec<&str> = rest.split('$').collect();
+    let costs =
+        |what: &str| Err(format!("its hash takes more than 5 ms to verify, with each request: {what}"));
+    let form = |salt: &str, sum: &str, length: usize| {
+        if known(salt) && salt.len() <= 86 && sum.len() == length && known(sum) {
+            Ok(())
+        } else {
+            Err(expected())
+        }
+    };
+    match fields[..] {
+        ["1", salt, sum] => form(salt, sum, 22),
+        ["5", salt, sum] => form(salt, sum, 43),
+        ["6", salt, sum] => form(salt, sum, 86),
+        [kind @ ("5" | "6"), rounds, salt, sum] => {
+            let rounds = rounds.strip_prefix("rounds=").ok_or_else(expected)?;
+            let rounds: u32 = rounds.parse().map_err(|_| expected())?;
+            if rounds > SHA_ROUNDS_MAX {
+                return costs("use at most rounds=10000");
+            }
+            form(salt, sum, if kind == "5" { 43 } else { 86 })
+        }
+        ["2a" | "2b" | "2x" | "2y", cost, sum] => {
+            let two_digits = cost.len() == 2;
+            let cost: u32 = cost.parse().ok().filter(|_| two_digits).ok_or_else(expected)?;
+            if cost > BCRYPT_COST_MAX {
+                return costs("use a cost of at most 06");
+            }
+            form("", sum, 53)
+        }
+        ["y", parameters, salt, sum] => {
+            if !YESCRYPT.contains(&parameters) {
+                return costs(
+                    "of yescrypt only $y$j75$ and $y$j85$ are taken; `mkpasswd -m sha-512` is quick enough",
+                );
+            }
+            form(salt, sum, 43)
+        }
+        _ => Err(expected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_taken_only_if_it_says_that_it_is_quick_to_verify() {
+        let sum = |length: usize| "a".repeat(length);
+        for good in [
+            "abJnggxhB/yWI".to_owned(),
+            format!("$1$abcdefgh${}", sum(22)),
+            format!("$5$abcdefgh${}", sum(43)),
+            format!("$6$abcdefgh${}", sum(86)),
+            format!("$6$rounds=10000$abcdefgh${}", sum(86)),
+            format!("$2y$05${}", sum(53)),
+            format!("$y$j75$abcdefgh${}", sum(43)),
+        ] {
+            assert!(check_hash(&good).is_ok(), "{good}");
+        }
+        for costly in [
+            format!("$6$rounds=20000000$abcdefgh${}", sum(86)),
+            format!("$2b$12${}", sum(53)),
+            format!("$y$j9T$abcdefgh${}", sum(43)),
+        ] {
+            assert!(check_hash(&costly).unwrap_err().contains("5 ms"), "{costly}");
+        }
+        for bad in
+            ["", "password", "$6$x$y", "$6$a b$x", "$7$CU..../....abcdefgh$x", "$6$rounds=-1$a$b", "$2b$5$x"]
+        {
+            assert!(check_hash(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_networks_are_what_they_look_like() {
+        assert_eq!(networks("10.0.0.0/8  ::1\t1.2.3.4").unwrap(), ["10.0.0.0/8", "::1", "1.2.3.4"]);
+        for bad in ["", "10.0.0.0/33", "localhost", "10.0.0.1,10.0.0.2", "-f /etc/passwd", "10.0.0.1\nx"] {
+            assert!(networks(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_listener_is_told_is_a_list_of_known_words() {
+        let words = |text| bind_options(text).map(|words| words.len());
+        assert_eq!(words("ciphers AES128+EECDH:!aNULL force-tlsv12 no-sslv3").unwrap(), 4);
+        assert_eq!(words("verify required ca-file clients.pem").unwrap(), 4);
+        for bad in [
+            "process 1",
+            "uid 0",
+            "crt /etc/shadow",
+            "ca-file /etc/shadow",
+            "ca-file ../x",
+            "ciphers",
+            "ssl-min-ver TLSv1.0",
+            "force-tlsv10",
+            "verify maybe",
+            "alpn h2\nbackend x",
+            "alpn \"h2\"",
+        ] {
+            let read = bind_options(bad);
+            assert!(read.as_ref().is_err() || !format!("{read:?}").contains("\\n"), "{bad:?}");
+        }
+        assert!(bind_options("alpn h2\nbackend x").is_err());
+    }
+
+    #[test]
+    fn an_algorithm_is_one_of_the_known_words() {
+        for (text, word) in
+            [("LeastConn", "leastconn"), ("random(2)", "random(2)"), ("hdr(X-User)", "hdr(X-User)")]
+        {
+            assert_eq!(balance(text).unwrap(), word);
+        }
+        for bad in ["fastest", "hdr()", "hdr(a b)", "random(0)", "roundrobin\nx", "url_param x", ""] {
+            assert!(balance(bad).is_err(), "{bad:?}");
+        }
+    }
+}

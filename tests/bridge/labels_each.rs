@@ -1,0 +1,322 @@
+//! Each label, as a user sees it: an app with these labels, a request, and who answers.
+
+use serde_json::{Value, json};
+
+use crate::stage::{APP_ID, HTTP, HTTPS, Stage, app};
+
+/// What `openssl passwd -6` makes of "password".
+const HASH: &str =
+    "$6$abcdefgh$yVfUwsw5T.JApa8POvClA1pQ5peiq97DUNyXCZN5IrF.BMSkiaLQ5kvpuEm/VQ1Tvh/KV2TcaWh8qinoW5dhA1";
+
+/// What every app of a table has: a name, labels of its first port without `HAPROXY_0_`, and requests with what comes of
+/// them: `WAY HOST/PATH [with NAME: VALUE] => what`, where the way is http, https, id (the app-id frontend), port or
+/// tls-port (its service port); HOST stands for a host of its own; and what comes is `app`, or a status, or both with a text that the
+/// answer holds (its headers included, in lower case).
+type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+const ROWS: &[Row] = &[
+    (
+        "vhost",
+        &[("VHOST", "HOST,also.HOST,*.w.HOST")],
+        &[
+            "http HOST/ => app",
+            "http HOST:8000/ => app",
+            "http also.HOST/x => app",
+            "http one.w.HOST/ => app",
+            "http two.one.w.HOST/ => 404",
+            "https HOST/ => app x-forwarded-proto: https",
+            "id HOST/ => app",
+        ],
+    ),
+    ("vhost-bad", &[("VHOST", "a b,HOST")], &["http HOST/ => app"]),
+    (
+        "path",
+        &[("VHOST", "HOST"), ("PATH", "/api /v2/")],
+        &[
+            "http HOST/api => app",
+            "http HOST/api/x => app",
+            "http HOST/v2 => app",
+            "http HOST/apiary => 404",
+            "http HOST/API => 404",
+            "http HOST/ => 404",
+        ],
+    ),
+    (
+        "path-any-case",
+        &[("VHOST", "HOST,*.w.HOST"), ("PATH", "-i /Api")],
+        &[
+            "http HOST/api => app",
+            "http HOST/API/X => app path: /api/x",
+            "http one.w.HOST/aPi => app",
+            "http HOST/apiary => 404",
+        ],
+    ),
+    ("path-only", &[("PATH", "/only-a-path"), ("MODE", "http")], &["http any.HOST/only-a-path/x => app"]),
+    ("path-only-any-case", &[("PATH", "-i /Only-Any-Case")], &["http any.HOST/ONLY-any-case/x => app"]),
+    ("path-bad", &[("VHOST", "HOST"), ("PATH", "api")], &["http HOST/api => 404", "port HOST/ => app"]),
+    (
+        "redirect",
+        &[("VHOST", "HOST"), ("REDIRECT_TO_HTTPS", "true")],
+        &[
+            "http HOST/a/b?c=d => 301 location: https://HOST/a/b?c=d",
+            "http HOST:8000/ => 301 location: https://HOST/",
+            "https HOST/ => app",
+            "port HOST/ => app",
+            "id HOST/ => app",
+            "http HOST/ with X-Forwarded-Proto: https => 301",
+        ],
+    ),
+    (
+        "redirect-path",
+        &[("VHOST", "HOST"), ("PATH", "/in"), ("REDIRECT_TO_HTTPS", "T")],
+        &["http HOST/in => 301 location: https://HOST/in", "http HOST/out => 404"],
+    ),
+    ("redirect-bad", &[("VHOST", "HOST"), ("REDIRECT_TO_HTTPS", "maybe")], &["http HOST/ => app"]),
+    (
+        "hsts",
+        &[("VHOST", "HOST"), ("USE_HSTS", "yes")],
+        &[
+            "https HOST/ => app strict-transport-security: max-age=15768000",
+            "http HOST/ => app !strict-transport-security",
+        ],
+    ),
+    (
+        "hsts-bad",
+        &[("VHOST", "HOST"), ("USE_HSTS", "maybe")],
+        &["https HOST/ => app !strict-transport-security"],
+    ),
+    (
+        "root",
+        &[("VHOST", "HOST"), ("HTTP_BACKEND_REDIR", "/welcome?x=1")],
+        &[
+            "http HOST/ => 301 location: /welcome?x=1",
+            "port HOST/ => 301 location: /welcome?x=1",
+            "http HOST/welcome => app",
+        ],
+    ),
+    (
+        "root-bad",
+        &[("VHOST", "HOST"), ("HTTP_BACKEND_REDIR", "/a\nhttp-request deny")],
+        &["http HOST/ => app"],
+    ),
+    (
+        "strip",
+        &[("VHOST", "HOST"), ("HTTP_BACKEND_PROXYPASS_PATH", "/shop.x")],
+        &[
+            "http HOST/shop.x => app path: /\n",
+            "http HOST/shop.x/a?b => app path: /a\n",
+            "http HOST/shop.x/ => app request-host: HOST\n",
+            "http HOST/shop.xyz => app path: /shop.xyz\n",
+            "http HOST/shopax => app path: /shopax\n",
+            "port other/shop.x/a => app request-host: HOST\n",
+        ],
+    ),
+    (
+        "strip-bad",
+        &[("VHOST", "HOST"), ("HTTP_BACKEND_PROXYPASS_PATH", "shop")],
+        &["http HOST/shop => app path: /shop\n"],
+    ),
+    (
+        "location",
+        &[("VHOST", "HOST,*.w.HOST"), ("HTTP_BACKEND_REVPROXY_PATH", "/50%/a.b")],
+        &[
+            "http HOST/?location=/login => 302 location: /50%/a.b/login",
+            "http HOST/?location=http://HOST:31/x => 302 location: /50%/a.b/x",
+            "http HOST/?location=https://one.w.HOST/ => 302 location: /50%/a.b/",
+            "http HOST/?location=/50%/a.b/x => 302 location: /50%/a.b/x",
+            "http HOST/?location=/50%/axb/x => 302 location: /50%/a.b/50%/axb/x",
+            "http HOST/?location=https://elsewhere/x => 302 location: https://elsewhere/x",
+            "http HOST/?location=//elsewhere/x => 302 location: //elsewhere/x",
+        ],
+    ),
+    (
+        "location-bad",
+        &[("VHOST", "HOST"), ("HTTP_BACKEND_REVPROXY_PATH", "a b")],
+        &["http HOST/?location=/x => 302 location: /x"],
+    ),
+    (
+        "auth",
+        &[("VHOST", "HOST"), ("AUTH", "The shop:joe:HASH")],
+        &[
+            "http HOST/ => 401 www-authenticate: basic realm=\"the shop\"",
+            "https HOST/ => 401",
+            "port HOST/ => 401",
+            "id HOST/ => 401",
+            "http HOST/ with Authorization: Basic am9lOnBhc3N3b3Jk => app",
+            "port HOST/ with Authorization: Basic am9lOnBhc3N3b3Jk => app",
+            "http HOST/ with Authorization: Basic am9lOndyb25n => 401",
+        ],
+    ),
+    (
+        "auth-bad",
+        &[("VHOST", "HOST"), ("AUTH", "The shop:joe")],
+        &["http HOST/ => 503", "https HOST/ => 503", "port HOST/ => 503", "id HOST/ => 503"],
+    ),
+    (
+        "auth-costly",
+        &[("VHOST", "HOST"), ("AUTH", "s:joe:$6$rounds=20000000$abcdefgh$x")],
+        &["http HOST/ => 503"],
+    ),
+    ("auth-tcp", &[("AUTH", "The shop:joe:HASH")], &["port HOST/ => nothing"]),
+    (
+        "network",
+        &[("VHOST", "HOST"), ("BACKEND_NETWORK_ALLOWED_ACL", "127.0.0.0/8 ::1")],
+        &["http HOST/ => app", "port HOST/ => app"],
+    ),
+    (
+        "network-else",
+        &[("VHOST", "HOST"), ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/8 ::1")],
+        &["http HOST/ => 403", "https HOST/ => 403", "port HOST/ => 403", "id HOST/ => 403"],
+    ),
+    ("network-tcp", &[("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/8")], &["port HOST/ => nothing"]),
+    (
+        "network-bad",
+        &[("VHOST", "HOST"), ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/33")],
+        &["http HOST/ => 503", "port HOST/ => 503"],
+    ),
+    ("network-bad-tcp", &[("BACKEND_NETWORK_ALLOWED_ACL", "everyone")], &["port HOST/ => nothing"]),
+    (
+        "network-and-auth",
+        &[("VHOST", "HOST"), ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/8"), ("AUTH", "s:joe:HASH")],
+        &["http HOST/ with Authorization: Basic am9lOnBhc3N3b3Jk => 403"],
+    ),
+    (
+        "mode",
+        &[("VHOST", "HOST"), ("MODE", "tcp")],
+        &["http HOST/ => 404", "port HOST/ => app !x-forwarded-proto"],
+    ),
+    ("mode-bad", &[("VHOST", "HOST"), ("MODE", "udp")], &["http HOST/ => app"]),
+    ("balance", &[("VHOST", "HOST"), ("BALANCE", "hdr(X-User)")], &["http HOST/ with X-User: a => app"]),
+    ("balance-bad", &[("VHOST", "HOST"), ("BALANCE", "fastest")], &["http HOST/ => app"]),
+    ("port-bad", &[("VHOST", "HOST"), ("PORT", "abc")], &["http HOST/ => app", "port HOST/ => app"]),
+    ("enabled", &[("VHOST", "HOST"), ("ENABLED", "no")], &["http HOST/ => 404", "port HOST/ => nothing"]),
+    ("weight", &[("VHOST", "HOST"), ("BACKEND_WEIGHT", "10")], &["http HOST/api/x => app"]),
+    ("weight-less", &[("VHOST", "weight.example.com,HOST"), ("PATH", "/api")], &["http HOST/api => app"]),
+    (
+        "weight-many",
+        &[("PATH", "/of-every-host"), ("BACKEND_WEIGHT", "5")],
+        &[
+            "http vhost.example.com/of-every-host/x => app",
+            "http one.w.vhost.example.com/of-every-host => app",
+            "http weight.example.com/of-every-host => 200",
+        ],
+    ),
+    ("weight-bad", &[("VHOST", "HOST"), ("BACKEND_WEIGHT", "high")], &["http HOST/ => app"]),
+    ("h2", &[("VHOST", "HOST"), ("BACKEND_PROTO", "h2")], &["http HOST/ => 503"]),
+    ("https", &[("VHOST", "HOST"), ("BACKEND_PROTO", "https")], &["http HOST/ => 503"]),
+    ("proto-bad", &[("VHOST", "HOST"), ("BACKEND_PROTO", "spdy")], &["http HOST/ => app"]),
+    ("sticky-bad", &[("VHOST", "HOST"), ("STICKY", "maybe")], &["http HOST/ => app !set-cookie"]),
+    (
+        "unknown",
+        &[("VHOST", "HOST"), ("VHSOT", "x"), ("BACKEND_HEAD", "backend x\n  mode tcp")],
+        &["http HOST/ => app"],
+    ),
+];
+
+fn own_host(name: &str) -> String {
+    format!("{name}.example.com")
+}
+
+fn labels(name: &str, labels: &[(&str, &str)]) -> Value {
+    let entries = labels.iter().map(|(label, value)| {
+        let value = value.replace("HOST", &own_host(name)).replace("HASH", HASH);
+        (format!("HAPROXY_0_{label}"), json!(value))
+    });
+    entries.collect::<serde_json::Map<_, _>>().into()
+}
+
+/// One request of a row: status and everything that the answer holds, in lower case; `None` where nothing answers.
+async fn ask(
+    client: &reqwest::Client,
+    stage: &Stage,
+    name: &str,
+    port: u16,
+    request: &str,
+) -> Option<(u16, String, String)> {
+    let (request, header) = request.split_once(" with ").unwrap_or((request, ""));
+    let (way, url) = request.split_once(' ').unwrap();
+    let (host, path) = url.split_once('/').unwrap();
+    let own = own_host(name);
+    let (scheme, port) = match way {
+        "http" => ("http", HTTP),
+        "https" => ("https", HTTPS),
+        "id" => ("http", APP_ID),
+        "tls-port" => ("https", port),
+        _ => ("http", port),
+    };
+    let url = format!("{scheme}://{}:{port}/{}", stage.host, path.replace("HOST", &own));
+    let mut request = client.get(url).header("Host", host.replace("HOST", &own));
+    if way == "id" {
+        request = request.header("X-Marathon-App-Id", format!("/{name}"));
+    }
+    if let Some((header, value)) = header.split_once(": ") {
+        request = request.header(header, value);
+    }
+    let response = request.send().await.ok()?;
+    let status = response.status().as_u16();
+    let app = response.headers().get("x-app").map(|app| app.to_str().unwrap().to_owned()).unwrap_or_default();
+    let mut all = String::new();
+    for (header, value) in response.headers() {
+        all.push_str(&format!("{header}: {}\n", value.to_str().unwrap_or_default()));
+    }
+    all.push_str(&response.text().await.ok()?);
+    Some((status, app, all.to_lowercase()))
+}
+
+fn expected(name: &str, what: &str, answer: Option<&(u16, String, String)>) -> bool {
+    let (who, text) = what.split_once(' ').unwrap_or((what, ""));
+    let Some((status, app, all)) = answer else { return who == "nothing" };
+    let right = match who {
+        "nothing" => false,
+        "app" => *status == 200 && *app == format!("/{name}"),
+        wanted => status.to_string() == wanted,
+    };
+    let text = text.replace("HOST", &own_host(name)).to_lowercase();
+    right
+        && match text.strip_prefix('!') {
+            Some(absent) => !all.contains(absent),
+            None => all.contains(&text),
+        }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_label_does_what_it_says_and_a_bad_value_harms_nobody() {
+    let mut stage = Stage::set().await;
+    let certificate = rcgen::generate_simple_self_signed(vec!["any.example.com".to_owned()]).unwrap();
+    let pem = format!("{}{}", certificate.cert.pem(), certificate.signing_key.serialize_pem());
+    std::fs::write(stage.path("any.pem"), pem).unwrap();
+    stage.config.tls.certificates = vec![stage.path("any.pem")];
+    stage.config.tls.dir = Some(stage.path(""));
+    stage.config.haproxy.service_port_range.last = 10_100;
+    let port = |index: usize| 10_000 + u16::try_from(index).unwrap();
+    let apps = ROWS.iter().enumerate();
+    let apps =
+        apps.map(|(index, (name, with, _))| app(&format!("/{name}"), 1, port(index), labels(name, with)));
+    stage.marathon.create_apps(apps.collect()).await.unwrap();
+    stage.bridge();
+    stage.served("vhost.example.com", "/", "/vhost").await;
+    let client = reqwest::Client::builder()
+        .danger_accept_invalid_certs(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .http1_only()
+        .pool_max_idle_per_host(0)
+        .build()
+        .unwrap();
+    let mut wrong = Vec::new();
+    for (index, (name, _, requests)) in ROWS.iter().enumerate() {
+        for line in *requests {
+            let (request, what) = line.split_once(" => ").unwrap();
+            let answer = ask(&client, &stage, name, port(index), request).await;
+            if !expected(name, what, answer.as_ref()) {
+                wrong.push(format!("{name}: {line}\n    but {answer:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of the table are not so:\n{}", wrong.len(), wrong.join("\n"));
+    let config = stage.current();
+    assert!(
+        config.contains("balance hdr(X-User)\n")
+            && config.contains("proto h2")
+            && config.contains("ssl verify none")
+    );
+}
