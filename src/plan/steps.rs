@@ -32,6 +32,13 @@ const POOL: &str = "pool-max-conn -1 pool-purge-delay 5s";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Step {
+    /// A backend more, with nothing but what its defaults say, that gets no request yet.
+    AddBackend {
+        /// The backend.
+        backend: String,
+        /// The name of its defaults.
+        from: String,
+    },
     /// A slot more, in maintenance.
     AddServer {
         /// The slot.
@@ -66,6 +73,11 @@ pub enum Step {
     Ready {
         /// The slot.
         server: ServerName,
+    },
+    /// Lets a backend that was added take requests.
+    PublishBackend {
+        /// The backend.
+        backend: String,
     },
     /// A new map entry.
     AddRoute {
@@ -182,6 +194,8 @@ impl Step {
             format!("set server {server} addr {} port {}", endpoint.ip(), endpoint.port())
         };
         match self {
+            Self::AddBackend { backend, from } => format!("add backend {backend} from {from}"),
+            Self::PublishBackend { backend } => format!("publish backend {backend}"),
             // What `default-server` says does not count for it (management guide, 9.3, `add server`).
             Self::AddServer { server, words, elsewhere: true, .. } => {
                 format!("add server {server} {FREE_ENDPOINT} {POOL}{words}")
@@ -203,17 +217,17 @@ impl Step {
         }
     }
 
-    /// Whether it says where a slot points to: what comes after it waits until that shows.
+    /// Whether it says where a slot points to, or makes its backend: what comes after it waits until that shows.
     #[must_use]
     pub fn sets_address(&self) -> bool {
-        matches!(self, Self::AddServer { .. } | Self::Address { .. })
+        matches!(self, Self::AddBackend { .. } | Self::AddServer { .. } | Self::Address { .. })
     }
 
     /// Whether it is done before any route changes.
     #[must_use]
     pub fn comes_before_routes(&self) -> bool {
-        matches!(self, Self::EnableHealth { .. } | Self::Weight { .. } | Self::Ready { .. })
-            || self.sets_address()
+        let brings_up = matches!(self, Self::EnableHealth { .. } | Self::Weight { .. } | Self::Ready { .. });
+        brings_up || matches!(self, Self::PublishBackend { .. }) || self.sets_address()
     }
 
     /// The key and the value of the map entry that this step sets or takes away.
@@ -262,7 +276,11 @@ impl Step {
             | Self::Maint { server }
             | Self::Free { server }
             | Self::RemoveServer { server } => Some(server),
-            Self::AddRoute { .. } | Self::SetRoute { .. } | Self::RemoveRoute { .. } => None,
+            Self::AddBackend { .. }
+            | Self::PublishBackend { .. }
+            | Self::AddRoute { .. }
+            | Self::SetRoute { .. }
+            | Self::RemoveRoute { .. } => None,
         }
     }
 }
@@ -320,7 +338,10 @@ mod tests {
         let server = || ServerName { backend: "b".into(), slot: 1 };
         let route = || (MapName::Hosts, "x".to_owned(), "b".to_owned());
         let (map, key, backend) = route();
+        let new = || "new".to_owned();
         let mut steps = [
+            Step::PublishBackend { backend: new() },
+            Step::AddBackend { backend: new(), from: "http_service".to_owned() },
             Step::RemoveServer { server: server() },
             Step::Drain { server: server() },
             Step::RemoveRoute { map, key, backend },
@@ -329,12 +350,8 @@ mod tests {
         ];
         steps.sort();
         let order: Vec<String> = steps.iter().map(Step::command).collect();
-        assert!(
-            order[0].contains("addr")
-                && order[1].contains("ready")
-                && order[2].contains("del map")
-                && order[3].contains("drain")
-                && order[4].contains("del server")
-        );
+        let words = ["add backend", "addr", "ready", "publish", "del map", "drain", "del server"];
+        assert_eq!(order.len(), words.len());
+        assert!(order.iter().zip(words).all(|(command, word)| command.contains(word)), "{order:?}");
     }
 }

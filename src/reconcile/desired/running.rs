@@ -35,7 +35,7 @@ impl Desired {
         self.text = candidate.text;
         self.placement = candidate.placement;
         self.good = self.text.blocks.clone();
-        self.live = epoch.map(|epoch| Live::fresh(epoch, &self.text));
+        self.live = epoch.map(|epoch| Live::fresh(epoch, &self.text, self.features));
         self.leaving.clear();
         self.dirty.clear();
         self.replay();
@@ -46,7 +46,7 @@ impl Desired {
         let Some(live) = self.live.take_if(|live| live.epoch.generation == epoch.generation) else {
             return false;
         };
-        self.live = Some(Live::fresh(epoch, &live.text));
+        self.live = Some(Live::fresh(epoch, &live.text, self.features));
         self.replay();
         true
     }
@@ -75,7 +75,8 @@ impl Desired {
             Live::restore(epoch, &self.good, &self.placement, &spares, loaded, entries)
         };
         let dynamic = self.features.dynamic_servers().then(|| restore(true)).flatten();
-        let Some(live) = dynamic.or_else(|| restore(false)) else { return false };
+        let Some(mut live) = dynamic.or_else(|| restore(false)) else { return false };
+        live.features = self.features;
         self.text = Text { head: Arc::clone(&self.text.head), ..live.text.clone() };
         for (id, block) in &live.text.blocks {
             let serving = block.slots.iter().filter_map(|slot| match slot {
@@ -109,6 +110,9 @@ impl Desired {
     /// What the worker can do that serves now.
     pub fn set_features(&mut self, features: Features) {
         self.features = features;
+        if let Some(live) = &mut self.live {
+            live.features = features;
+        }
     }
 
     /// The same text runs in another worker.

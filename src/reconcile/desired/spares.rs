@@ -124,6 +124,11 @@ impl Desired {
         if has.is_some_and(|name| !self.stock.has(name)) {
             return Ok(None);
         }
+        // Better than a spare is a backend of its own name.
+        let own = || self.templates.service(service, None, false);
+        if has.is_none() && live.defaults_of(service, &own()?).is_some() {
+            return Ok(None);
+        }
         let profile = profile(&self.templates, service)?;
         let fits = |(name, spare): &(&Arc<str>, &Arc<Spare>)| match has {
             Some(has) => has == &***name && spare.profile == profile,
