@@ -161,11 +161,11 @@ pub struct Placement {
 
 impl Placement {
     /// Places the servers of a service, changing as little as possible, with at least `least` slots. More servers than
-    /// free slots make new slots.
-    pub fn place(&mut self, service: &Service, least: usize) -> Slots {
+    /// free slots make new slots. A slot of those that are `running` is given to nobody before it is free there too.
+    pub fn place(&mut self, service: &Service, least: usize, running: &[Slot]) -> Slots {
         let mut slots = self.slots(&service.id);
         let mut placed = Vec::clone(&slots);
-        place(&mut placed, &service.servers);
+        place(&mut placed, &service.servers, running);
         if placed.len() < least {
             placed.resize(least, Slot::Free);
         }
@@ -253,7 +253,7 @@ fn room(instances: usize) -> usize {
     (2 * instances).min(DOUBLED_UP_TO).max(half_again).max(2)
 }
 
-fn place(slots: &mut Vec<Slot>, servers: &[Server]) {
+fn place(slots: &mut Vec<Slot>, servers: &[Server], running: &[Slot]) {
     let wanted: BTreeMap<&TaskId, Endpoint> =
         servers.iter().map(|server| (&server.task, server.endpoint)).collect();
     let mut seated = BTreeSet::new();
@@ -269,7 +269,10 @@ fn place(slots: &mut Vec<Slot>, servers: &[Server]) {
     }
     let mut next = 0;
     for server in servers.iter().filter(|server| !seated.contains(&server.task)) {
-        while slots.get(next).is_some_and(|slot| *slot != Slot::Free) {
+        let free = |index: usize, slot: &Slot| {
+            *slot == Slot::Free && running.get(index).is_none_or(|running| *running == Slot::Free)
+        };
+        while slots.get(next).is_some_and(|slot| !free(next, slot)) {
             next += 1;
         }
         if next == slots.len() {

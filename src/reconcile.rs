@@ -176,7 +176,12 @@ impl Reconciler {
                     self.since = [self.since, since].into_iter().flatten().min();
                     self.take(changes);
                 }
-                () = tokio::time::sleep_until(next_round.unwrap_or_else(Instant::now)), if next_round.is_some() => {
+                // A timer that is due now fires a millisecond later: whoever is ready at once would always be before it.
+                () = async {
+                    if let Some(at) = next_round.filter(|at| *at > Instant::now()) {
+                        tokio::time::sleep_until(at).await;
+                    }
+                }, if next_round.is_some() => {
                     self.round().await;
                 }
                 written = self.writer.done(), if writing => self.written(written),

@@ -325,7 +325,9 @@ impl Desired {
             },
         };
         let least = self.borrow(&service.backend.name);
-        let slots = self.placement.place(&service, least);
+        let runs = self.live.as_ref().and_then(|live| live.text.blocks.get(id));
+        let running = runs.map(|runs| runs.slots.as_slice()).unwrap_or_default();
+        let slots = self.placement.place(&service, least, running);
         for (map, key, backend) in self.entries(&service) {
             self.text.maps.insert(map, key, backend);
         }

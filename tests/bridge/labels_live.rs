@@ -59,7 +59,7 @@ async fn a_redirect_comes_and_goes_without_a_reload_and_never_stays_with_a_spare
     stage
         .post(
             "/v2/apps",
-            app("/reload", 1, 0, json!({ "HAPROXY_0_VHOST": "reload.x", "HAPROXY_0_STICKY": "true" })),
+            app("/reload", 1, 0, json!({ "HAPROXY_0_VHOST": "reload.x", "HAPROXY_0_BALANCE": "source" })),
         )
         .await;
     becomes(&stage, "reload.x", 200).await;
@@ -127,7 +127,7 @@ async fn a_client_stays_with_its_task_while_others_come_and_go_and_over_a_reload
     stage
         .post(
             "/v2/apps",
-            app("/reload", 1, 0, json!({ "HAPROXY_0_VHOST": "r.x", "HAPROXY_0_STICKY": "true" })),
+            app("/reload", 1, 0, json!({ "HAPROXY_0_VHOST": "r.x", "HAPROXY_0_BALANCE": "source" })),
         )
         .await;
     becomes(&stage, "r.x", 200).await;
@@ -169,7 +169,8 @@ async fn haproxys_own_checks_take_out_who_fails_them_and_bring_back_who_recovers
         config[start..].split("\n\n").next().unwrap().to_owned()
     };
     assert!(
-        block("http").contains("uri /health") && block("http").contains(" check inter 1s fall 1001 rise 2")
+        !block("http").contains("option tcp-check")
+            && block("http").contains(" check inter 1s fall 1001 rise 2")
     );
     assert!(block("tls").contains("check-ssl verify none"));
     assert!(block("tcp").contains(" check inter") && !block("tcp").contains("httpchk"));
