@@ -8,7 +8,7 @@ use causeway::haproxy::runtime::Client;
 use causeway::placement::Admin;
 use serde_json::json;
 
-use crate::runtime::{at_the_socket, states};
+use crate::runtime::{at_the_socket, reload, states};
 use crate::stage::{Stage, app, until, vhost};
 
 /// A stage with an app of so many tasks, and a text that was made for what the worker can do: the first is not, since
@@ -121,4 +121,48 @@ async fn a_server_that_somebody_adds_in_a_slot_where_nobody_sits_is_taken_out() 
     // Its name is wanted for a task.
     stage.put("/v2/apps/web", json!({ "instances": 3 })).await;
     stage.tasks("web.example.com", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_haproxy_adds_backends_a_new_app_has_one_of_its_own_name_at_once() {
+    let Some(mut stage) = dynamic(1).await else { return };
+    let client = Client::new(stage.config.haproxy.socket.clone(), None, Duration::from_secs(2));
+    if !client.features().await.unwrap().add_backend {
+        return;
+    }
+    let before = stage.info().await.unwrap();
+    stage.post("/v2/apps", vhost("/new", 3, "new.example.com")).await;
+    stage.post("/v2/apps", app("/tcp", 1, 10_004, json!({ "HAPROXY_0_MODE": "tcp" }))).await;
+    // What its text has to say beyond its defaults is for a spare.
+    let labels = json!({ "HAPROXY_0_VHOST": "least.example.com", "HAPROXY_0_BALANCE": "leastconn" });
+    stage.post("/v2/apps", app("/least", 1, 0, labels)).await;
+    stage.tasks("new.example.com", 3).await;
+    stage.served("least.example.com", "/", "/least").await;
+    until("the port to be led", async || stage.tcp(10_004).await).await;
+    let backends: BTreeSet<String> = states(&stage).await.into_keys().map(|(backend, _)| backend).collect();
+    assert!(backends.contains("h_new_0") && backends.contains("t_tcp_0"), "{backends:?}");
+    assert!(!backends.contains("h_least_0"), "{backends:?}");
+    // It goes, and comes back.
+    stage.delete("/v2/apps/new").await;
+    stage.answers("new.example.com", "/", 404).await;
+    until("Marathon to take it again", async || {
+        let status = stage.post("/v2/apps", vhost("/new", 2, "new.example.com")).await;
+        status.is_success().then_some(())
+    })
+    .await;
+    stage.tasks("new.example.com", 2).await;
+    let in_files = |name: &str| stage.current().contains(&format!("\nbackend {name} "));
+    until("the files to follow", async || {
+        (stage.serving_lines().len() == 6 && in_files("h_new_0") && in_files("t_tcp_0")).then_some(())
+    })
+    .await;
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+    stage.end_bridge().await.unwrap();
+    stage.bridge();
+    stage.put("/v2/apps/new", json!({ "instances": 3 })).await;
+    let three = stage.tasks("new.example.com", 3).await;
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+    reload(&stage).await;
+    until("another worker", async || stage.info().await.filter(|info| info.pid != before.pid)).await;
+    assert_eq!(stage.tasks("new.example.com", 3).await, three, "a fresh worker has it from the files");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use causeway::bridge;
 use causeway::config::{Config, PortRange};
 use causeway::demo::marathon::{Options, Profile, StandIn};
-use causeway::haproxy::runtime::{Info, command};
+use causeway::haproxy::runtime::{Client, Info};
 use causeway::web::Door;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -204,7 +204,10 @@ impl Stage {
     }
 
     pub(crate) async fn info(&self) -> Option<Info> {
-        Info::parse(&command(&self.config.haproxy.socket, "show info", Duration::from_secs(2)).await.ok()?)
+        // Where a reload failed, the worker of 3.x may have lost its own socket to the one that did not come up.
+        let Self { config, .. } = self;
+        let (socket, master) = (config.haproxy.socket.clone(), config.haproxy.master_socket.clone());
+        Client::new(socket, Some(master), Duration::from_secs(2)).info().await
     }
 
     /// The server lines of the current files whose servers get requests.
