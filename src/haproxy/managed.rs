@@ -275,11 +275,13 @@ impl Managed {
             let (words, failure) = self.words(&what);
             HaproxyError::Start { generation: generation.name(), words, failure }
         };
+        // It makes its socket anew; and a master of 3.x keeps a question waiting for a worker that is not there yet.
+        let own_socket = Client::new(self.config.socket.clone(), None, COMMAND);
         let cut_off = self.master();
         let mut child = self.spawn()?;
         let deadline = Instant::now() + self.config.reload_timeout;
         loop {
-            if self.loaded(generation, None).await {
+            if self.loaded(own_socket.info().await, generation, None).await {
                 self.child = Some(child);
                 if let Some(old) = cut_off {
                     tracing::warn!(
@@ -344,7 +346,7 @@ impl Managed {
             return Err(failed("the new worker did not start".to_owned()));
         }
         loop {
-            if self.loaded(generation, old_worker).await {
+            if self.loaded(self.info().await, generation, old_worker).await {
                 return Ok(());
             }
             // While the master executes itself anew, nobody answers.
@@ -363,9 +365,9 @@ impl Managed {
         }
     }
 
-    /// Whether a new worker has loaded this generation, and its master answers again.
-    async fn loaded(&self, generation: &Generation, old_worker: Option<i32>) -> bool {
-        let Some(info) = self.info().await else { return false };
+    /// Whether the worker that says this of itself is a new one that has loaded this generation, and its master answers again.
+    async fn loaded(&self, info: Option<Info>, generation: &Generation, old_worker: Option<i32>) -> bool {
+        let Some(info) = info else { return false };
         if info.generation != Some(generation.number) || Some(info.pid) == old_worker || info.stopping {
             return false;
         }

@@ -273,3 +273,6 @@ fn carried_out(running: usize, wanted: &Block) -> Slots {
     }
     Arc::new(wanted.slots[..length].to_vec())
 }
+
+#[cfg(test)]
+mod tests;

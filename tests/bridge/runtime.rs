@@ -104,7 +104,9 @@ async fn a_new_app_is_live_without_a_reload_and_has_a_backend_of_its_name_after_
     let ten = stage.tasks("new.example.com", 10).await;
     assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
     until("the files to follow", async || (stage.serving_lines().len() == 12).then_some(())).await;
-    assert!(stage.current().contains("# /new port 0\nbackend h_p1 "), "{}", stage.current());
+    // Where HAProxy adds no backends, a spare is borrowed.
+    let of_new = |name: &str| stage.current().contains(&format!("# /new port 0\nbackend {name} "));
+    assert!(of_new("h_p1") || of_new("h_new_0"), "{}", stage.current());
 
     // A new Causeway goes on with it.
     stage.end_bridge().await.unwrap();
