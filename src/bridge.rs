@@ -17,9 +17,9 @@ use crate::reconcile::desired::Desired;
 use crate::reconcile::standing::Running;
 use crate::reconcile::{Pending, Reconciler};
 use crate::render::{Files, Templates};
-use crate::rules::FileStore;
+use crate::rules;
 use crate::sources::marathon::Marathon;
-use crate::sources::{Refresh, SourceMessage, rules};
+use crate::sources::{self, Refresh, SourceMessage};
 use crate::state::{Counts, State};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
@@ -96,12 +96,10 @@ async fn run_locked(
     let mut parts = JoinSet::new();
     let source = marathon.follow(events_tx.clone(), refresh.clone());
     parts.spawn(async { (source.await, "the Marathon source").1 });
-    let store = FileStore::new(&config.rules_file());
+    let store = rules::open(&config)?;
     let watcher = metrics.clone();
     parts.spawn(async move {
-        if let Err(error) = rules::follow(store, events_tx, watcher).await {
-            tracing::error!("the rules file cannot be watched: {error}");
-        }
+        sources::rules::follow(&*store, events_tx, watcher).await;
         "the rules source"
     });
     let looking = stats::follow(config.haproxy.clone(), metrics.clone());

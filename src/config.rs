@@ -1,6 +1,7 @@
 //! Configuration: TOML, every key also by environment, defaults for all of it, and every mistake told at once.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ mod haproxy;
 mod load;
 mod marathon;
 mod policy;
+mod rules;
 mod serde_optional;
 mod statsd;
 #[cfg(test)]
@@ -23,6 +25,7 @@ pub(crate) use load::SECRETS;
 pub use marathon::{MarathonConfig, TokenScheme};
 pub use policy::PolicyConfig;
 pub(crate) use policy::port_range;
+pub use rules::{RuleStoreKind, RulesConfig, ZookeeperAcl, ZookeeperConfig};
 pub use statsd::StatsdConfig;
 pub use web::WebConfig;
 
@@ -81,6 +84,7 @@ impl Config {
         let mut mistakes = self.marathon.mistakes();
         mistakes.extend(self.haproxy.mistakes(!self.tls.certificates.is_empty()));
         mistakes.extend(self.template.mistakes());
+        mistakes.extend(self.rules.mistakes());
         mistakes.extend(self.safety.mistakes());
         mistakes.extend(self.web.mistakes(&self.haproxy, !self.tls.certificates.is_empty()));
         mistakes.extend(self.statsd.mistakes());
@@ -88,6 +92,22 @@ impl Config {
         mistakes.extend(self.tls.mistakes());
         mistakes.extend(self.policy.mistakes());
         mistakes
+    }
+
+    /// Where HAProxy and Causeway listen: a host, or `None` for every address, and ports.
+    pub(crate) fn listeners(&self) -> Vec<(Option<IpAddr>, PortRange)> {
+        let host = |host: &str| host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+        let host = |text: &str| host(text).filter(|host| !host.is_unspecified());
+        let one = |bind: &str| {
+            let (address, port) = split_bind(bind)?;
+            Some((host(address), PortRange { first: port, last: port }))
+        };
+        let binds = self.haproxy.own_binds(!self.tls.certificates.is_empty());
+        let mut listeners: Vec<_> = binds.into_iter().filter_map(|(_, bind)| one(bind)).collect();
+        if self.labels.service_ports {
+            listeners.push((host(&self.haproxy.bind_service_ports), self.haproxy.service_port_range));
+        }
+        listeners
     }
 
     /// The file that holds the rules: `rules.file`, or `rules.toml` beside the state.
@@ -179,26 +199,6 @@ pub enum Checks {
     Haproxy,
     /// Both: a task gets requests while neither finds fault with it.
     Both,
-}
-
-/// Where rules are kept.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RulesConfig {
-    /// The kind of store.
-    pub store: RuleStoreKind,
-    /// The file of the file store; empty: `rules.toml` in `haproxy.state_dir`.
-    #[serde(with = "serde_optional")]
-    pub file: Option<PathBuf>,
-}
-
-/// The kinds of rule stores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleStoreKind {
-    /// A local TOML file, watched.
-    #[default]
-    File,
 }
 
 /// Certificates.

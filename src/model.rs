@@ -14,7 +14,7 @@ pub mod service;
 pub use app::{App, AppPort, Health, HealthCheck, HealthProtocol, Task, TaskState};
 pub use backend::{Backend, Extras, Location, Login, Protocol, Watch};
 pub use problem::{Problem, ProblemKind};
-pub use rule::{Rule, RuleRoute};
+pub use rule::{Change, Criterion, Rule, RuleRoute};
 pub use service::{Bind, Marks, Mode, Route, RouteMatch, Server, Service, ServiceId};
 
 /// The absolute id of an app (`/group/app`), always with its leading slash.

@@ -164,8 +164,7 @@ impl Reconciler {
             }
             self.running.send_replace(self.desired.running().cloned());
             let next_round = self.next_round();
-            let leaving =
-                self.ready && !self.desired.leaving_backends().is_empty() && self.desired.epoch().is_some();
+            let leaving = self.desired.has_leaving() && self.desired.epoch().is_some();
             let (writing, auditing) = (self.writer.is_busy(), self.auditing.is_some());
             tokio::select! {
                 () = stop.cancelled() => {

@@ -1,174 +1,243 @@
-//! The rule store: a TOML file that people edit, or that we write.
+//! Where rules are kept: a file that people edit, or ZooKeeper, beside Bamboos. Both have one face, [`RuleStore`].
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
-use crate::durable::{FileError, replace_file};
-use crate::model::{AppId, Problem, ProblemKind, Rule};
+use crate::config::{Config, RuleStoreKind};
+use crate::durable::FileError;
+use crate::model::{AppId, Problem, Rule};
 
-/// Rules in a local file.
-#[derive(Clone, Debug)]
-pub struct FileStore {
-    path: PathBuf,
+pub mod file;
+pub mod zookeeper;
+
+pub use file::FileStore;
+pub use zookeeper::ZookeeperStore;
+
+/// Rules by app id, changed by compare-and-set. Several writers, of which some are people with editors or Bamboos, never
+/// undo each other unseen.
+pub trait RuleStore: fmt::Debug + Send + Sync {
+    /// Every rule, and what is wrong with those that cannot be used.
+    fn list(&self) -> BoxFuture<'_, Result<Arc<Rules>, StoreError>>;
+
+    /// One rule; `None` where there is none, or none that can be used.
+    fn get<'a>(&'a self, app: &'a AppId) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>>;
+
+    /// Creates a rule (`expected` is `None`: there must be none), or replaces the one of that version.
+    fn put<'a>(
+        &'a self,
+        rule: &'a Rule,
+        expected: Option<&'a RuleVersion>,
+    ) -> BoxFuture<'a, Result<RuleVersion, StoreError>>;
+
+    /// Takes away the rule of that version.
+    fn delete<'a>(
+        &'a self,
+        app: &'a AppId,
+        expected: &'a RuleVersion,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Follows the rules: the latest good reading, `None` until there is one. What a slow reader misses is in the next.
+    /// The sender goes away only when the store cannot be followed any more.
+    fn watch(&self) -> watch::Receiver<Option<Arc<Rules>>>;
 }
 
-/// What a read of the rules came to.
+/// The version of a rule, opaque: what an ETag is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RuleVersion(Box<str>);
+
+impl RuleVersion {
+    /// Takes a version as it was given out; one that never was fits no rule.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The version as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RuleVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A rule as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// The rule.
+    pub rule: Rule,
+    /// Its version.
+    pub version: RuleVersion,
+}
+
+/// What a reading of all rules came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// The rules that can be used.
-    pub rules: Vec<Rule>,
-    /// The others.
+    /// The rules that can be used, disabled ones and those of groups too.
+    pub rules: Vec<Versioned>,
+    /// What is wrong with the others, and with the store.
     pub problems: Vec<Problem>,
 }
 
-/// Why the file as a whole could not be read; the last good rules stay.
+impl Rules {
+    /// The rules that apply to apps by themselves: enabled, and not for a group.
+    #[must_use]
+    pub fn of_apps(&self) -> Vec<Rule> {
+        let applies = |rule: &&Rule| rule.enabled && rule.group().is_none();
+        self.rules.iter().map(|each| &each.rule).filter(applies).cloned().collect()
+    }
+
+    /// The config keys of an app: its own rule's over those of its groups, of which the longest wins.
+    #[must_use]
+    pub fn config_of(&self, app: &AppId) -> std::collections::BTreeMap<String, String> {
+        let mut rules: Vec<&Rule> = self
+            .rules
+            .iter()
+            .map(|each| &each.rule)
+            .filter(|rule| rule.enabled)
+            .filter(|rule| {
+                rule.app == *app || rule.group().is_some_and(|group| app.as_str().starts_with(group))
+            })
+            .collect();
+        rules.sort_by_key(|rule| rule.group().map_or(usize::MAX, str::len));
+        let mut config = std::collections::BTreeMap::new();
+        for rule in rules {
+            config.extend(rule.config.clone());
+        }
+        config
+    }
+
+    /// The rule of an app or a group pattern.
+    #[must_use]
+    pub fn get(&self, app: &AppId) -> Option<&Versioned> {
+        self.rules.iter().find(|each| each.rule.app == *app)
+    }
+}
+
+/// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum RulesError {
-    /// It cannot be read.
-    #[error("rules file {path}: {cause}; the last good rules stay")]
-    Read {
-        /// The file.
-        path: String,
-        /// Why.
-        cause: std::io::Error,
+pub enum StoreError {
+    /// The rule has another version than the one expected, or is there, or is not. Nothing was changed.
+    #[error("the rule of {app} has changed meanwhile: {}", found(.current.as_deref()))]
+    Conflict {
+        /// Whose rule.
+        app: AppId,
+        /// What is there now, where it can be used.
+        current: Option<Box<Versioned>>,
     },
-    /// It is not TOML.
-    #[error("rules file {path}: not TOML: {message}; the last good rules stay")]
-    Syntax {
-        /// The file.
-        path: String,
-        /// Where and why.
+    /// The rule cannot be stored as it is. Nothing was changed.
+    #[error("the rule of {app} cannot be stored: {}", .mistakes.join("; "))]
+    Invalid {
+        /// Whose rule.
+        app: AppId,
+        /// Everything that is wrong with it.
+        mistakes: Vec<String>,
+    },
+    /// The store does not answer, or does not let us. Nothing was changed.
+    #[error("{message}")]
+    Unavailable {
+        /// Who failed, what happens now, what to do.
         message: String,
     },
-    /// It has no byte in it.
-    #[error("rules file {path} is empty; the last good rules stay (to have none, leave a comment in it)")]
-    Empty {
-        /// The file.
-        path: String,
+    /// The store went away while it was written to, and did not come back in time to be asked: the change may have been
+    /// made, or not.
+    #[error("{message}")]
+    Unconfirmed {
+        /// Who failed, and what to look at.
+        message: String,
     },
+    /// The file as a whole cannot be read; nothing was changed.
+    #[error(transparent)]
+    File(#[from] file::FileReadError),
+    /// The file cannot be written; nothing was changed.
+    #[error("rules file {0}")]
+    Write(#[from] FileError),
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    rule: &'a [Rule],
-}
-
-impl FileStore {
-    /// The store in `path`; the file need not exist.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
-    }
-
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Reads every rule; one that cannot be used is a problem, the others stand.
-    ///
-    /// # Errors
-    /// The file as a whole cannot be read; one that does not exist holds no rule.
-    pub fn read(&self) -> Result<Rules, RulesError> {
-        let path = || self.path.display().to_string();
-        let text = match std::fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Rules::default()),
-            Err(cause) => return Err(RulesError::Read { path: path(), cause }),
-        };
-        if text.is_empty() {
-            return Err(RulesError::Empty { path: path() });
-        }
-        parse(&text).map_err(|message| RulesError::Syntax { path: path(), message })
-    }
-
-    /// Replaces all rules, atomically.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn write(&self, rules: &[Rule]) -> Result<(), FileError> {
-        let invalid = |error: toml::ser::Error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
-        let text = toml::to_string(&Document { rule: rules })
-            .map_err(|error| FileError::of(&self.path)(invalid(error)))?;
-        replace_file(&self.path, format!("# Rules: see docs/rules.md\n{text}").as_bytes(), 0o600)
+fn found(current: Option<&Versioned>) -> String {
+    match current {
+        Some(current) => format!("it has version {} now", current.version),
+        None => "there is none that can be used".to_owned(),
     }
 }
 
-fn parse(text: &str) -> Result<Rules, String> {
-    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line =
-            error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-        format!("line {line}: {}", error.message().trim().replace('\n', "; "))
-    })?;
-    let mut rules = Rules::default();
-    let written = match table.remove("rule") {
-        Some(toml::Value::Array(written)) => written,
-        Some(_) => return Err("`rule` is not a list; write [[rule]]".to_owned()),
-        None => Vec::new(),
-    };
-    if let Some(key) = table.keys().next() {
-        return Err(format!("unknown key {key:?}; a rules file holds [[rule]] only"));
+/// Refuses a rule that we would not read back as it is.
+fn refuse_mistakes(rule: &Rule) -> Result<(), StoreError> {
+    let mistakes = rule.mistakes();
+    if mistakes.is_empty() { Ok(()) } else { Err(StoreError::Invalid { app: rule.app.clone(), mistakes }) }
+}
+
+/// What is odd about a rule that was read, and is used all the same.
+fn doubt(rule: &Rule) -> Option<Problem> {
+    let odd = rule.group().is_some() && (!rule.routes.is_empty() || rule.replace || rule.order.is_some());
+    odd.then(|| {
+        Problem::of(
+            &rule.app,
+            crate::model::ProblemKind::Rule,
+            "a rule for a group has routes, order or replace",
+            "only its config is used: give routes to the apps themselves",
+        )
+    })
+}
+
+/// Opens the store that the configuration names; it is followed from the first [`RuleStore::watch`] on.
+///
+/// # Errors
+/// The configuration of the store cannot be used.
+pub fn open(config: &Config) -> Result<Arc<dyn RuleStore>, StoreError> {
+    match config.rules.store {
+        RuleStoreKind::File => Ok(Arc::new(FileStore::new(&config.rules_file()))),
+        RuleStoreKind::Zookeeper => Ok(Arc::new(ZookeeperStore::new(config)?)),
     }
-    for (index, value) in written.into_iter().enumerate() {
-        let app = value.get("app").and_then(toml::Value::as_str).map(AppId::new);
-        let problem = match Rule::deserialize(value) {
-            Ok(rule) if rules.rules.iter().any(|other| other.app == rule.app) => {
-                "there is a rule for this app already".to_owned()
-            }
-            Ok(rule) => {
-                rules.rules.push(rule);
-                continue;
-            }
-            Err(error) => error.message().trim().replace('\n', "; "),
-        };
-        rules.problems.push(Problem {
-            app,
-            kind: ProblemKind::Rule,
-            message: format!("rule {} of the file: {problem}", index + 1),
-            advice: "this rule is left out, the others are used: correct it".to_owned(),
-        });
+}
+
+/// Opens the store for a command that only looks at the rules.
+///
+/// # Errors
+/// The configuration of the store cannot be used.
+pub fn open_to_look(config: &Config) -> Result<Arc<dyn RuleStore>, StoreError> {
+    match config.rules.store {
+        RuleStoreKind::File => open(config),
+        RuleStoreKind::Zookeeper => Ok(Arc::new(ZookeeperStore::new(config)?.looking_only())),
     }
-    Ok(rules)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::RuleRoute;
 
     #[test]
-    fn one_broken_rule_leaves_the_others_standing() {
-        let rules = parse(
-            "[[rule]]\napp = \"a\"\n[[rule.route]]\nhost = \"x\"\n[[rule]]\napp = \"/b\"\nwrong = 1\n[[rule]]\napp = \"/a\"\n",
-        )
-        .unwrap();
-        assert_eq!(rules.rules.len(), 1);
-        assert_eq!(rules.rules[0].app, AppId::new("/a"));
-        assert_eq!(rules.rules[0].routes[0].host.as_deref(), Some("x"));
-        assert_eq!(rules.problems.len(), 2);
-        assert_eq!(rules.problems[0].app, Some(AppId::new("/b")));
-    }
-
-    #[test]
-    fn what_is_written_reads_back_and_replaces_the_file_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = FileStore::new(&dir.path().join("rules.toml"));
-        assert_eq!(store.read().unwrap(), Rules::default());
-        let route = RuleRoute { acl: Some("path /x".to_owned()), port: 1, ..RuleRoute::default() };
-        let rule = Rule { app: AppId::new("/a"), routes: vec![route] };
-        store.write(std::slice::from_ref(&rule)).unwrap();
-        assert_eq!(store.read().unwrap().rules, [rule]);
-    }
-
-    #[test]
-    fn an_empty_file_is_not_an_order_to_forget_every_rule() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("rules.toml");
-        std::fs::write(&path, "").unwrap();
-        assert!(matches!(FileStore::new(&path).read(), Err(RulesError::Empty { .. })));
-        std::fs::write(&path, "# none\n").unwrap();
-        assert_eq!(FileStore::new(&path).read().unwrap(), Rules::default());
+    fn config_of_an_app_is_its_own_over_the_longest_group_over_the_others() {
+        let rule = |app: &str, pairs: &[(&str, &str)]| {
+            let mut rule = Rule::new(AppId::new(app));
+            rule.config = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            Versioned { rule, version: RuleVersion::new("1") }
+        };
+        let mut rules = Rules {
+            rules: vec![
+                rule("/team/a", &[("a", "app")]),
+                rule("/**", &[("a", "all"), ("b", "all"), ("c", "all")]),
+                rule("/team/**", &[("a", "team"), ("b", "team")]),
+                rule("/teamster/**", &[("b", "other")]),
+            ],
+            problems: Vec::new(),
+        };
+        let config = |rules: &Rules, app: &str| {
+            rules.config_of(&AppId::new(app)).into_values().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(config(&rules, "/team/a"), "app team all");
+        assert_eq!(config(&rules, "/team/b"), "team team all");
+        assert_eq!(config(&rules, "/x"), "all all all");
+        assert_eq!(rules.of_apps().len(), 1);
+        rules.rules[0].rule.enabled = false;
+        assert_eq!(config(&rules, "/team/a"), "team team all");
+        assert!(rules.of_apps().is_empty());
     }
 }

@@ -1,8 +1,9 @@
 //! Pure: an app, its rule and its labels become services, or problems. Every dialect ends in the same [`Service`].
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::config::{Checks, Config, LabelOrder, LabelsConfig};
+use crate::config::{Checks, Config, LabelOrder, LabelsConfig, PortRange};
 use crate::model::{
     App, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, Rule, Server, Service, ServiceId, Task,
     TaskState,
@@ -10,6 +11,7 @@ use crate::model::{
 
 pub mod claims;
 mod criterion;
+pub mod deployment;
 mod health;
 mod labels;
 mod policy;
@@ -36,6 +38,8 @@ pub struct Terms {
     /// The directory of the certificates that labels name.
     pub(crate) tls_dir: Option<PathBuf>,
     policy: Policy,
+    /// Where HAProxy and Causeway listen; a server there would be themselves.
+    own: Vec<(Option<IpAddr>, PortRange)>,
 }
 
 impl From<&Config> for Terms {
@@ -46,6 +50,7 @@ impl From<&Config> for Terms {
             ca,
             tls_dir: config.tls.dir.clone(),
             policy: Policy::from(&config.policy),
+            own: config.listeners(),
         }
     }
 }
@@ -53,6 +58,28 @@ impl From<&Config> for Terms {
 impl From<&LabelsConfig> for Terms {
     fn from(labels: &LabelsConfig) -> Self {
         Self { labels: labels.clone(), ..Self::default() }
+    }
+}
+
+impl Terms {
+    /// Takes out servers that are HAProxy or Causeway themselves: on this machine's loopback, at a port of theirs.
+    fn without_own(&self, service: &mut Service, problems: &mut Vec<Problem>) {
+        let own = |server: &Server| {
+            let (address, port) = (server.endpoint.ip(), server.endpoint.port());
+            let listens = |(host, ports): &(Option<IpAddr>, PortRange)| {
+                host.is_none_or(|host| host == address) && ports.contains(port)
+            };
+            address.is_loopback() && self.own.iter().any(listens)
+        };
+        for server in service.servers.iter().filter(|server| own(server)) {
+            problems.push(Problem::of(
+                &service.id.app,
+                ProblemKind::Host,
+                format!("task {} would be reached at {}, where HAProxy or Causeway listens", server.task, server.endpoint),
+                "it gets no requests, which would go round in circles; give the agent an address that other hosts reach, or the task another port",
+            ));
+        }
+        service.servers.retain(|server| !own(server));
     }
 }
 
@@ -91,6 +118,9 @@ pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppSe
     labels.check_indexes(app, &mut problems);
     if let Some(service) = services.iter_mut().find(|service| service.backend.mode == Mode::Http) {
         service.app_id_route = true;
+    }
+    for service in &mut services {
+        terms.without_own(service, &mut problems);
     }
     no_server_problem(app, &services, &mut problems);
     AppServices { services, problems }
@@ -160,6 +190,13 @@ impl Builder<'_> {
         let mut backend = self.backend(index, mode, labels.balance.as_deref().unwrap_or("roundrobin"));
         backend.extras =
             treatment::extras(&self.app.id, index, mode, labels, self.terms.ca.as_ref(), problems);
+        // Clients were to show certificates, and nobody can say which.
+        backend.extras.closed |= bind.is_err() && labels.asks_clients();
+        let of_hosts =
+            |file: Option<String>| file.filter(|_| mode == Mode::Http && !labels.vhosts.is_empty());
+        let dir = self.terms.tls_dir.as_deref();
+        let certificate = of_hosts(treatment::certificate(labels, dir));
+        let client_ca = of_hosts(treatment::client_ca(labels, dir));
         let checks = labels.checks.unwrap_or(config.checks);
         let mut by_marathon = true;
         if checks != Checks::Marathon
@@ -180,6 +217,8 @@ impl Builder<'_> {
             routes: if mode == Mode::Http { routes } else { Vec::new() },
             app_id_route: false,
             marks: treatment::marks(&self.app.id, index, mode, labels, problems),
+            certificate,
+            client_ca,
             bind: bind.ok().flatten().filter(|_| port.is_some()),
             backend,
             instances: self.app.instances,
@@ -197,6 +236,8 @@ impl Builder<'_> {
             app_id_route: false,
             marks: Marks::default(),
             bind: None,
+            certificate: None,
+            client_ca: None,
             backend: self.backend(index, Mode::Tcp, "leastconn"),
             instances: self.app.instances,
             servers: self.servers(0, true),
@@ -221,7 +262,11 @@ impl Builder<'_> {
             labels.matches().into_iter().map(|matches| Route { matches, from_rule: false, weight }).collect();
         for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
             match criterion::of_rule(route) {
-                Ok(matches) => routes.push(Route { matches, from_rule: true, weight: 0 }),
+                Ok(matches) => routes.extend(matches.into_iter().map(|matches| Route {
+                    matches,
+                    from_rule: true,
+                    weight: 0,
+                })),
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::Rule,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::config::SafetyConfig;
 use crate::model::{App, AppId, Problem, ProblemKind, Rule, Service, ServiceId, TaskId};
 use crate::services::claims::Claims;
+use crate::services::deployment::{self, Group, Roles};
 use crate::services::{self, AppServices, Terms};
 use crate::sources::SourceEvent;
 
@@ -26,6 +27,9 @@ pub struct State {
     rule_problems: Vec<Problem>,
     source_problems: BTreeMap<AppId, Vec<Problem>>,
     claims: Claims,
+    /// The deployment groups, and which app is in which.
+    groups: BTreeMap<Group, Versions>,
+    group_of: BTreeMap<AppId, Group>,
     wanted: BTreeMap<AppId, Wanted>,
     settled: BTreeMap<AppId, Settled>,
     held: Option<Held>,
@@ -47,6 +51,13 @@ struct Wanted {
 struct Settled {
     services: Vec<Arc<Service>>,
     problems: Vec<Problem>,
+}
+
+/// The versions of one service.
+#[derive(Debug, Default)]
+struct Versions {
+    members: BTreeSet<AppId>,
+    roles: Option<Roles>,
 }
 
 /// A full read that is not believed yet.
@@ -100,6 +111,8 @@ impl State {
             rule_problems: Vec::new(),
             source_problems: BTreeMap::new(),
             claims,
+            groups: BTreeMap::new(),
+            group_of: BTreeMap::new(),
             wanted: BTreeMap::new(),
             settled: BTreeMap::new(),
             held: None,
@@ -341,12 +354,8 @@ impl State {
             return Changes::new();
         }
         let mut unsettled = BTreeSet::new();
-        for id in ids {
-            let watched = self.held.as_ref().is_some_and(|held| held.loss.apps.contains(&id));
-            let wanted = match self.apps.get(&id) {
-                Some(app) => services::of(app, self.rules.get(&id), &self.terms, watched),
-                None => AppServices::default(),
-            };
+        for id in self.regroup(ids) {
+            let wanted = self.build(&id);
             unsettled.extend(self.claims.replace(&id, &wanted.services));
             if self.apps.contains_key(&id) {
                 let AppServices { services, problems } = wanted;
@@ -362,6 +371,69 @@ impl State {
             self.settle(&id, &mut changes);
         }
         changes
+    }
+
+    /// These apps and all that are versions of the same service as one of them, before or now.
+    fn regroup(&mut self, ids: impl IntoIterator<Item = AppId>) -> BTreeSet<AppId> {
+        let ids: BTreeSet<AppId> = ids.into_iter().collect();
+        let mut changed = BTreeSet::new();
+        for id in &ids {
+            let group = self.apps.get(id).and_then(|app| deployment::group_of(app));
+            let old = match &group {
+                Some(group) => self.group_of.insert(id.clone(), group.clone()),
+                None => self.group_of.remove(id),
+            };
+            if let Some(old) = old.filter(|old| Some(old) != group.as_ref()) {
+                self.groups.entry(old.clone()).or_default().members.remove(id);
+                changed.insert(old);
+            }
+            if let Some(group) = group {
+                self.groups.entry(group.clone()).or_default().members.insert(id.clone());
+                changed.insert(group);
+            }
+        }
+        let mut all = ids;
+        for name in changed {
+            let Some(group) = self.groups.get_mut(&name) else { continue };
+            let members: Vec<&App> =
+                group.members.iter().filter_map(|id| self.apps.get(id)).map(Arc::as_ref).collect();
+            let roles = deployment::roles(&members);
+            if let (Some(old), Some(new)) = (&group.roles, &roles)
+                && old.base != new.base
+            {
+                self.claims.hand_over(&old.base, &new.base);
+            }
+            all.extend(group.members.iter().cloned());
+            group.roles = roles;
+            if group.members.is_empty() {
+                self.groups.remove(&name);
+            }
+        }
+        all
+    }
+
+    /// The services of one app; of a group the oldest version has those of all.
+    fn build(&self, id: &AppId) -> AppServices {
+        let of = |id: &AppId| {
+            let watched = self.held.as_ref().is_some_and(|held| held.loss.apps.contains(id));
+            match self.apps.get(id) {
+                Some(app) => services::of(app, self.rules.get(id), &self.terms, watched),
+                None => AppServices::default(),
+            }
+        };
+        let mut wanted = of(id);
+        let group = self.group_of.get(id).and_then(|group| self.groups.get(group));
+        let Some(Versions { members, roles: Some(roles) }) = group.filter(|group| group.members.len() > 1)
+        else {
+            return wanted;
+        };
+        if roles.base == *id {
+            let others: Vec<AppServices> = members.iter().filter(|other| *other != id).map(of).collect();
+            deployment::join(&mut wanted, &others, roles);
+        } else {
+            wanted.services.clear();
+        }
+        wanted
     }
 
     fn settle(&mut self, id: &AppId, changes: &mut Changes) {

@@ -18,7 +18,8 @@ pub use metrics::Metrics;
 /// The level is not one.
 pub fn start_log(config: &LogConfig) -> Result<(), tracing_subscriber::filter::ParseError> {
     // Its retries are ours, and so are the words about them.
-    let filter = EnvFilter::try_new(format!("eventsource_client=error,{}", config.level))?;
+    let filter =
+        EnvFilter::try_new(format!("eventsource_client=error,zookeeper_client=off,{}", config.level))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

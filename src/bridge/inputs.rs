@@ -48,6 +48,9 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         bind_stats: text(&haproxy.bind_stats),
         service_port_binds: if config.labels.service_ports { ports.binds() } else { Vec::new() },
         certificates: !config.tls.certificates.is_empty(),
+        service_certificates: Vec::new(),
+        default_certificate: default_certificate(config),
+        client_hosts: Vec::new(),
         trusted_proxies: haproxy.trusted_proxies.join(" "),
         dir: if managed { "" } else { DIR_MARK },
     }
@@ -79,11 +82,21 @@ pub fn extra_files(config: &Config) -> Result<BTreeMap<String, Vec<u8>>> {
     }
     for (index, path) in certificate_files(&config.tls.certificates)?.iter().enumerate() {
         let pem = std::fs::read(path).with_context(|| format!("tls.certificates: {}", path.display()))?;
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // HAProxy loads a directory in the order of its names, and the first is the default.
-        files.insert(format!("certs/{index:03}-{name}"), pem);
+        files.insert(in_generation(index, path), pem);
     }
     Ok(files)
+}
+
+/// The path of the first certificate inside a generation; empty where there is none.
+fn default_certificate(config: &Config) -> String {
+    let files = certificate_files(&config.tls.certificates).unwrap_or_default();
+    files.first().map(|path| in_generation(0, path)).unwrap_or_default()
+}
+
+/// Where a certificate goes. HAProxy loads a directory in the order of its names, and the first is the default.
+fn in_generation(index: usize, path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("certs/{index:03}-{name}")
 }
 
 fn certificate_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {

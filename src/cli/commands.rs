@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs};
 use crate::bridge::{self, inputs};
-use crate::config::Config;
+use crate::config::{Config, RuleStoreKind};
 use crate::demo;
 use crate::haproxy::Generations;
 use crate::haproxy::managed::Jail;
@@ -19,9 +19,9 @@ use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{App, AppId, Backend, Marks, Mode, Problem, Service, ServiceId};
 use crate::plan::{Plan, Reason, diff, plan};
 use crate::reconcile::desired::Desired;
-use crate::render::{Files, Templates};
-use crate::rules::FileStore;
-use crate::sources::{SourceEvent, marathon};
+use crate::render::{Files, Templates, without_secrets};
+use crate::rules;
+use crate::sources::{self, SourceEvent, marathon};
 use crate::state::State;
 use crate::telemetry;
 
@@ -37,7 +37,7 @@ pub async fn run(command: Command) -> Result<()> {
             bridge::run(config, stop_on_signal()?).await
         }
         Command::Render(args) => render(&args).await,
-        Command::Check(args) => check(&args),
+        Command::Check(args) => check(&args).await,
         Command::Plan(args) => show_plan(&args).await,
         Command::Marathon(args) => stand_in(&args).await,
         Command::Demo(args) => demo::run(&args, stop_on_signal()?).await,
@@ -80,7 +80,7 @@ async fn render(args: &RenderArgs) -> Result<()> {
     let (mut desired, problems) = desired(&args.apps, None).await?;
     let candidate = desired.candidate()?;
     let files = desired.whole_files(&candidate)?;
-    print(files.config())?;
+    print(&without_secrets(files.config()))?;
     if args.maps {
         for name in files.0.keys().filter(|name| name.starts_with("maps/")) {
             print(&format!("\n# {name}\n{}", files.text(name)))?;
@@ -108,7 +108,7 @@ async fn show_plan(args: &AppsArgs) -> Result<()> {
     } else {
         let can_wait = reasons.iter().all(Reason::can_wait);
         if !can_wait {
-            print(&diff(&target, &known.cloned().unwrap_or_default()))?;
+            print(&without_secrets(&diff(&target, &known.cloned().unwrap_or_default())))?;
             print("\n")?;
         }
         print("Steps:\n")?;
@@ -164,9 +164,9 @@ async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(
     }
     desired.good_services().for_each(|service| state.remember(service));
 
-    let rules = FileStore::new(&config.rules_file()).read()?;
+    let rules = rules::open_to_look(&config)?.list().await?;
     let (apps, app_problems) = read_apps(args, &config).await?;
-    let mut events = vec![SourceEvent::Rules(rules.rules, rules.problems), SourceEvent::Init];
+    let mut events = vec![sources::rules::event(&rules), SourceEvent::Init];
     events.extend(apps.into_iter().map(SourceEvent::Upsert));
     events.extend(app_problems.into_iter().map(|(id, problems)| SourceEvent::Problems(id, problems)));
     events.push(SourceEvent::InitDone);
@@ -196,7 +196,7 @@ async fn read_apps(args: &AppsArgs, config: &Config) -> Result<ReadApps> {
 }
 
 /// Collects what is wrong with configuration, templates, pages, rules and the program, and says it all.
-fn check(args: &ConfigArgs) -> Result<()> {
+async fn check(args: &ConfigArgs) -> Result<()> {
     let config = load(args)?;
     let mut mistakes: Vec<String> = Vec::new();
     let ports = ServicePorts::new(&config.haproxy, Default::default());
@@ -222,7 +222,7 @@ fn check(args: &ConfigArgs) -> Result<()> {
     if let Err(error) = inputs::extra_files(&config) {
         mistakes.push(format!("{error:#}"));
     }
-    match FileStore::new(&config.rules_file()).read() {
+    match read_rules(&config).await {
         Ok(rules) => mistakes.extend(rules.problems.iter().map(|problem| format!("rules: {problem}"))),
         Err(error) => mistakes.push(error.to_string()),
     }
@@ -244,6 +244,16 @@ fn check(args: &ConfigArgs) -> Result<()> {
     bail!("{} mistake(s):\n  {}", mistakes.len(), mistakes.join("\n  "))
 }
 
+/// The rules as their store has them now.
+async fn read_rules(config: &Config) -> Result<Arc<rules::Rules>, rules::StoreError> {
+    if config.rules.store == RuleStoreKind::File {
+        return rules::open(config)?.list().await;
+    }
+    let read = rules::ZookeeperStore::new(config)?.looking_only().ask().await?;
+    let _closed = print(&format!("ZooKeeper answers: {} rule(s).\n", read.rules.len()));
+    Ok(read)
+}
+
 fn example_service() -> Service {
     let id = ServiceId { app: AppId::new("/example/app"), port_index: 0 };
     let name = crate::services::backend_name(&id, Mode::Http);
@@ -254,6 +264,8 @@ fn example_service() -> Service {
         app_id_route: true,
         marks: Marks::default(),
         bind: None,
+        certificate: None,
+        client_ca: None,
         backend: Backend { check: true, ..Backend::new(name, Mode::Http, "roundrobin") },
         instances: 0,
         servers: Vec::new(),

@@ -14,8 +14,9 @@ const PREFIX: &str = "CAUSEWAY_";
 const NOT_KEYS: [&str; 1] = ["CAUSEWAY_CONFIG"];
 const PASSWORD: &str = "CAUSEWAY_MARATHON__PASSWORD";
 const TOKEN: &str = "CAUSEWAY_MARATHON__TOKEN";
+const ZOOKEEPER_PASSWORD: &str = "CAUSEWAY_RULES__ZOOKEEPER__PASSWORD";
 /// The variables that hold secrets: no other program gets them.
-pub(crate) const SECRETS: [&str; 2] = [PASSWORD, TOKEN];
+pub(crate) const SECRETS: [&str; 3] = [PASSWORD, TOKEN, ZOOKEEPER_PASSWORD];
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ pub(super) fn from_text(
     let mut variables: Vec<_> = environment.into_iter().filter(|(key, _)| key.starts_with(PREFIX)).collect();
     variables.sort();
     for (variable, value) in variables {
-        if variable == PASSWORD || variable == TOKEN {
+        if SECRETS.contains(&variable.as_str()) {
             secrets.push((variable, value));
         } else if !NOT_KEYS.contains(&variable.as_str()) {
             overlay.variable(&variable, &value);
@@ -76,7 +77,11 @@ pub(super) fn from_text(
     let mut config = Config::deserialize(overlay.merged).expect("each key was tried on its own");
     for (variable, value) in secrets {
         let secret = Some(value.into());
-        if variable == PASSWORD { config.marathon.password = secret } else { config.marathon.token = secret }
+        match variable.as_str() {
+            PASSWORD => config.marathon.password = secret,
+            TOKEN => config.marathon.token = secret,
+            _ => config.rules.zookeeper.password = secret,
+        }
     }
     overlay.mistakes.extend(config.mistakes());
     if overlay.mistakes.is_empty() { Ok(config) } else { Err(ConfigError { mistakes: overlay.mistakes }) }

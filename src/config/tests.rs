@@ -81,9 +81,14 @@ fn the_environment_sets_every_kind_of_key_over_the_file() {
 #[test]
 fn a_secret_comes_from_the_environment_only_and_is_never_printed() {
     use secrecy::ExposeSecret as _;
-    let variables = [("CAUSEWAY_MARATHON__USER", "u"), ("CAUSEWAY_MARATHON__PASSWORD", "hunter2")];
+    let variables = [
+        ("CAUSEWAY_MARATHON__USER", "u"),
+        ("CAUSEWAY_MARATHON__PASSWORD", "hunter2"),
+        ("CAUSEWAY_RULES__ZOOKEEPER__PASSWORD", "hunter22"),
+    ];
     let config = Config::from_text("", environment(&variables)).unwrap();
     assert_eq!(config.marathon.password.as_ref().unwrap().expose_secret(), "hunter2");
+    assert_eq!(config.rules.zookeeper.password.as_ref().unwrap().expose_secret(), "hunter22");
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(!toml::to_string(&config).unwrap().contains("hunter2"));
     assert!(
@@ -111,6 +116,13 @@ fn values_that_cannot_work_are_told_with_what_is_expected() {
         ("[statsd]\nhost = \"statsd\"\n", "not HOST:PORT"),
         ("[statsd]\nprefix = \"a b\"\n", "StatsD reads as its own"),
         ("[tls]\ncertificates = [\"/nowhere.pem\"]\n", "does not exist"),
+        ("[rules]\nstore = \"zookeeper\"\n", "at least one server"),
+        ("[rules]\nstore = \"zookeeper\"\nzookeeper.hosts = [\"zk:0\"]\n", "not HOST:PORT"),
+        ("[rules]\nstore = \"zookeeper\"\nzookeeper.hosts = [\"zk://a/b\"]\n", "not HOST:PORT"),
+        ("[rules]\nstore = \"zookeeper\"\nzookeeper.path = \"a/\"\n", "not the path of a node"),
+        ("[rules]\nstore = \"zookeeper\"\nzookeeper.user = \"u\"\n", "needs password_file"),
+        ("[rules]\nstore = \"zookeeper\"\nzookeeper.acl = \"creator\"\n", "needs a user"),
+        ("[rules]\nstore = \"zookeeper\"\nzookeeper.tls = true\n", "need each other"),
         ("marathon = 1\n", "marathon"),
         ("[marathon\n", "not TOML"),
         (long.as_str(), "at most 97"),

@@ -111,6 +111,8 @@ pub struct Extras {
     pub login: Option<Login>,
     /// A client stays with its server, by a cookie.
     pub sticky: bool,
+    /// Where a request for `/` is sent, once it is let in.
+    pub root: Option<String>,
     /// The prefix that is taken off the path before the server sees it, as a regular expression.
     pub strip: Option<String>,
     /// The host that the server is told, instead of what the client asked for.

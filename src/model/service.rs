@@ -46,7 +46,19 @@ impl Service {
             && self.app_id_route == other.app_id_route
             && self.marks == other.marks
             && self.bind == other.bind
+            && self.certificate == other.certificate
+            && self.client_ca == other.client_ca
             && self.backend == other.backend
+    }
+
+    /// Whether somebody is kept out of it: by a login, by the network, by a client's certificate, or everybody.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        let extras = &self.backend.extras;
+        let asks_client =
+            self.bind.as_ref().is_some_and(|bind| bind.options.iter().any(|word| word == "verify"));
+        let asks = asks_client || self.client_ca.is_some();
+        extras.closed || extras.login.is_some() || !extras.allowed.is_empty() || asks
     }
 
     /// The same service with nothing that leads to it and nothing behind it: what is kept of one that is gone until
@@ -54,7 +66,8 @@ impl Service {
     #[must_use]
     pub fn emptied(&self) -> Self {
         let (routes, servers, marks) = (Vec::new(), Vec::new(), Marks::default());
-        Self { routes, servers, marks, port: None, app_id_route: false, ..self.clone() }
+        let (port, certificate, client_ca) = (None, None, None);
+        Self { routes, servers, marks, port, app_id_route: false, certificate, client_ca, ..self.clone() }
     }
 }
 
@@ -86,6 +99,12 @@ pub struct Service {
     /// Where it asks for a listener of its own on its service port: what that needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind: Option<Bind>,
+    /// The file of the certificate that its hosts have on the shared frontend for TLS, beside those of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// The file of the authorities whose certificates clients of its hosts have to show there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<String>,
     /// The backend.
     pub backend: Backend,
     /// How many tasks the app is to have: what its backend needs room for.

@@ -14,6 +14,8 @@ fn service(tasks: &[&str]) -> Service {
         app_id_route: false,
         marks: Default::default(),
         bind: None,
+        certificate: None,
+        client_ca: None,
         backend: Backend::new("h_a_0", Mode::Http, "roundrobin"),
         instances: tasks.len(),
         servers: tasks.iter().map(server).collect(),

@@ -28,11 +28,9 @@ pub(super) async fn done(auditing: &mut Option<JoinHandle<Found>>) -> Found {
 
 impl Reconciler {
     pub(super) async fn advance(&mut self) {
-        let backends = self.desired.leaving_backends();
+        let backends = self.desired.next_leaving_backends();
         match self.worker.usage(&backends).await {
-            // At once: before it is done, nobody else may be placed where somebody still leaves.
-            Ok(usage) if self.desired.advance(&usage, self.config.drain_timeout) => self.round().await,
-            Ok(_) => {}
+            Ok(usage) => self.dirty |= self.desired.advance(&usage, self.config.drain_timeout),
             Err(error) => tracing::debug!("{error}; who leaves is looked at again"),
         }
     }

@@ -11,7 +11,8 @@ use crate::model::{RouteMatch, Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room, without_room};
 use crate::render::files::TextFiles;
 use crate::render::{
-    AclRoute, Block, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text, map_entries,
+    AclRoute, Block, ClientHosts, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text,
+    map_entries,
 };
 
 use super::good::{self, Blocks};
@@ -46,6 +47,8 @@ pub struct Desired {
     dirty: BTreeSet<ServiceId>,
     /// Slots that somebody leaves, by service, and since when.
     leaving: BTreeMap<(ServiceId, usize), Instant>,
+    /// The last of them that HAProxy was asked for, where there are more.
+    looked_at: Option<(ServiceId, usize)>,
     /// Slots on whose server somebody set something by hand.
     by_hand: BTreeSet<(ServiceId, usize)>,
     /// The services as they should be.
@@ -92,6 +95,7 @@ impl Desired {
             features: Features::default(),
             dirty: BTreeSet::new(),
             leaving: BTreeMap::new(),
+            looked_at: None,
             by_hand: BTreeSet::new(),
             services: BTreeMap::new(),
             text: Text::default(),
@@ -225,6 +229,10 @@ impl Desired {
             if !self.head.service_port_binds.is_empty() {
                 self.head.service_port_binds = self.binds_ahead();
             }
+            let certificates: BTreeSet<&String> =
+                self.text.blocks.values().filter_map(|block| block.service.certificate.as_ref()).collect();
+            self.head.service_certificates = certificates.into_iter().cloned().collect();
+            self.head.client_hosts = self.client_hosts();
             let acl_routes = self.acl_routes();
             let services: Vec<&Service> =
                 self.text.blocks.values().map(|block| block.service.as_ref()).collect();
@@ -291,7 +299,8 @@ impl Desired {
         };
         self.dirty.insert(id.clone());
         let of_head = |service: Option<&Service>| {
-            service.is_some_and(|each| has_acl_route(each) || each.bind.is_some())
+            service
+                .is_some_and(|each| has_acl_route(each) || each.bind.is_some() || each.certificate.is_some())
         };
         let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
         let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));
@@ -410,6 +419,25 @@ impl Desired {
     fn wanted(&self, id: &ServiceId) -> Option<Wanted<'_>> {
         let block = self.text.blocks.get(id)?;
         Some(Wanted { block, entries: self.entries(&block.service) })
+    }
+
+    /// The hosts whose clients have to show a certificate.
+    fn client_hosts(&self) -> Vec<ClientHosts> {
+        let of_service = |service: &Service| {
+            let ca = service.client_ca.clone()?;
+            let own = || format!("{}{}", self.head.dir, self.head.default_certificate);
+            let certificate = service.certificate.clone().unwrap_or_else(own);
+            let hosts = service.routes.iter().filter_map(|route| match &route.matches {
+                RouteMatch::HostPath { host, .. } => host.clone(),
+                RouteMatch::Acl(_) => None,
+            });
+            let hosts: Vec<String> = hosts.collect::<BTreeSet<_>>().into_iter().collect();
+            (!hosts.is_empty()).then_some(ClientHosts { certificate, ca, hosts })
+        };
+        let mut hosts: Vec<_> =
+            self.text.blocks.values().filter_map(|block| of_service(&block.service)).collect();
+        hosts.sort();
+        hosts
     }
 
     fn acl_routes(&self) -> Vec<AclRoute> {

@@ -8,6 +8,10 @@ use super::{DIR_MARK, Templates, Text};
 
 /// The configuration, named `haproxy.cfg`.
 pub const CONFIG: &str = "haproxy.cfg";
+/// The hosts whose clients have to show a certificate, where there are any.
+const CLIENTS: &str = "certs.list";
+/// What the lines of that list begin with in the head, so that the head differs where the list does.
+const CLIENTS_MARK: &str = "    # crt-list: ";
 
 /// What a generation holds, written file by file, so that no large one is ever held whole.
 pub trait Contents {
@@ -39,12 +43,21 @@ impl Contents for TextFiles<'_> {
             names.push(map.file());
         }
         names.extend(self.extra.keys().map(String::as_str));
+        if self.text.head.contains(CLIENTS_MARK) {
+            names.push(CLIENTS);
+        }
         names
     }
 
     fn write(&self, name: &str, dir: &str, out: &mut dyn Write) -> io::Result<()> {
         if let Some(bytes) = self.extra.get(name) {
             return out.write_all(bytes);
+        }
+        if name == CLIENTS {
+            for line in self.text.head.lines().filter_map(|line| line.strip_prefix(CLIENTS_MARK)) {
+                writeln!(out, "{}", line.replace(DIR_MARK, dir))?;
+            }
+            return Ok(());
         }
         match MapName::ALL.into_iter().find(|map| map.file() == name) {
             Some(map) => self.templates.map(&self.text.maps, map, out),

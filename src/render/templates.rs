@@ -91,10 +91,27 @@ pub struct HeadContext {
     pub service_port_binds: Vec<String>,
     /// True where there are certificates.
     pub certificates: bool,
+    /// Files of the certificates that labels name, each once.
+    pub service_certificates: Vec<String>,
+    /// The first certificate of the configuration, inside a generation; for hosts that bring none along.
+    pub default_certificate: String,
+    /// Hosts whose clients have to show a certificate, on the shared frontend for TLS.
+    pub client_hosts: Vec<ClientHosts>,
     /// Networks of proxies whose word on a request's way counts, with spaces between them.
     pub trusted_proxies: String,
     /// What stands before the path of a map or a page: nothing, or the mark of the generation.
     pub dir: &'static str,
+}
+
+/// Hosts whose clients have to show a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ClientHosts {
+    /// The certificate of the hosts.
+    pub certificate: String,
+    /// The authorities that sign those of the clients.
+    pub ca: String,
+    /// The hosts.
+    pub hosts: Vec<String>,
 }
 
 /// A route by a criterion in words.

@@ -12,6 +12,8 @@ fn service(host: &str) -> Service {
         app_id_route: true,
         marks: Default::default(),
         bind: None,
+        certificate: None,
+        client_ca: None,
         backend: Backend::new("h_a_0", Mode::Http, "roundrobin"),
         instances: 1,
         servers: vec![Server { task: TaskId::new("a.1"), endpoint: ([10, 0, 0, 1], 31_000).into() }],

@@ -86,6 +86,17 @@ impl Claims {
         }
     }
 
+    /// Another version of a service takes over: it holds what the other held.
+    pub fn hand_over(&mut self, from: &AppId, to: &AppId) {
+        for (thing, claim) in self.by_app.get(from).map(Vec::as_slice).unwrap_or_default() {
+            if let Some(claimants) = self.by_thing.get_mut(thing)
+                && claimants.holder.as_ref() == Some(&claim.service)
+            {
+                claimants.holder = Some(ServiceId { app: to.clone(), ..claim.service.clone() });
+            }
+        }
+    }
+
     /// Replaces the claims of one app by those of its services, and names the other apps whose claims may be settled
     /// differently now.
     pub fn replace<'a>(

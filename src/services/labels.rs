@@ -21,8 +21,10 @@ pub(super) struct AppLabels {
     pub(super) any: bool,
     /// `HAPROXY_GROUP`.
     pub(super) groups: Vec<String>,
-    /// The name that versions of one service share.
-    pub(super) deployment_group: Option<String>,
+    /// When the deployment of this version began, as text that sorts by time.
+    pub(super) started_at: Option<String>,
+    /// How many tasks this version is to have in the end.
+    pub(super) target_instances: Option<usize>,
     ports: BTreeMap<usize, PortLabels>,
     none: PortLabels,
 }
@@ -182,6 +184,11 @@ impl PortLabels {
             any_case: self.any_case && !path.is_empty(),
         };
         hosts.iter().flat_map(|host| paths.iter().map(move |path| route(*host, path))).collect()
+    }
+
+    /// Whether clients have to show certificates.
+    pub(super) fn asks_clients(&self) -> bool {
+        self.bind_options.iter().any(|word| matches!(word, BindWord::File(_)))
     }
 
     fn read_vhosts(&mut self, value: &str) -> Result<(), String> {

@@ -24,7 +24,13 @@ pub(super) fn marks(
         }
         return Marks::default();
     }
-    Marks { to_https: labels.to_https, hsts: labels.hsts, root: labels.root.clone() }
+    // What maps do comes before what guards the backend: there its text does it.
+    let root = labels.root.clone().filter(|_| !is_guarded(labels));
+    Marks { to_https: labels.to_https, hsts: labels.hsts, root }
+}
+
+fn is_guarded(labels: &PortLabels) -> bool {
+    labels.closed || labels.login.is_some() || !labels.allowed.is_empty()
 }
 
 /// What the text of the backend says. A port that is to be guarded in a way that its mode cannot do lets nobody in.
@@ -57,6 +63,7 @@ pub(super) fn extras(
         }
     } else {
         extras.login.clone_from(&labels.login);
+        extras.root = labels.root.clone().filter(|_| is_guarded(labels));
         extras.sticky = labels.sticky;
         extras.strip = labels.strip.as_deref().map(|path| format!("^{}(/+(.*))?$", quoted(path)));
         if labels.strip.is_some() {
@@ -124,6 +131,22 @@ pub(super) fn bind(
         return Ok(None);
     }
     Ok(Some(Bind { address: labels.address.clone(), options }))
+}
+
+/// The certificate that the hosts of a port bring along for the shared frontend.
+pub(super) fn certificate(labels: &PortLabels, dir: Option<&Path>) -> Option<String> {
+    Some(format!("{}/{}", dir?.display(), labels.certificate.as_ref()?))
+}
+
+/// The authorities whose certificates clients have to show.
+pub(super) fn client_ca(labels: &PortLabels, dir: Option<&Path>) -> Option<String> {
+    let word = |text: &str| BindWord::Word(text.to_owned());
+    let required = labels.bind_options.windows(2).any(|pair| pair == [word("verify"), word("required")]);
+    let file = labels.bind_options.iter().find_map(|word| match word {
+        BindWord::File(name) => Some(name),
+        BindWord::Word(_) => None,
+    });
+    Some(format!("{}/{}", dir?.display(), file.filter(|_| required)?))
 }
 
 fn without_effect(app: &AppId, index: usize, name: &str, is_set: bool, problems: &mut Vec<Problem>) {

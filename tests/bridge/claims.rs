@@ -124,3 +124,57 @@ async fn an_app_has_only_hosts_and_ports_that_the_operator_allows_it() {
     assert_eq!(port(10_009).await.unwrap().app, "/free");
     assert!(port(10_002).await.is_none() && port(10_006).await.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blue_and_green_are_one_service_until_the_old_one_is_gone() {
+    let version = |id: &str, instances: u32, port: u16, started: &str| {
+        let labels = json!({
+            "HAPROXY_0_VHOST": "shop.x", "HAPROXY_0_PORT": "10010", "HAPROXY_DEPLOYMENT_GROUP": "shop",
+            "HAPROXY_DEPLOYMENT_STARTED_AT": started, "HAPROXY_DEPLOYMENT_TARGET_INSTANCES": "2",
+            "HAPROXY_DEPLOYMENT_ALT_PORT": "10011", "HAPROXY_APP_ID": "shop",
+        });
+        app(id, instances, port, labels)
+    };
+    let stage = Stage::with_apps(vec![
+        version("/shop-green", 2, 10_010, "2024-01-01T00:00:00"),
+        // It waits for the host, and would have it by its id.
+        vhost("/aaa", 1, "shop.x,aaa.x"),
+    ])
+    .await;
+    stage.served("aaa.x", "/", "/aaa").await;
+    stage.delete("/v2/apps/aaa").await;
+    let green = stage.tasks("shop.x", 2).await;
+    until("the last deployment to end", async || {
+        stage.post("/v2/apps", vhost("/aaa", 1, "shop.x,aaa.x")).await.is_success().then_some(())
+    })
+    .await;
+    stage.served("aaa.x", "/", "/aaa").await;
+    let before = stage.info().await.unwrap();
+    stage.post("/v2/apps", version("/shop-blue", 1, 10_011, "2024-02-01T00:00:00")).await;
+    // One new one takes over from one old one.
+    let mixed = until("a new task beside an old one", async || {
+        let tasks = stage.tasks("shop.x", 2).await;
+        (tasks.intersection(&green).count() == 1).then_some(tasks)
+    })
+    .await;
+    assert!(mixed.iter().any(|task| task.contains("blue")), "{mixed:?}");
+    let port = async || stage.get_at(&format!("http://{}:10010/", stage.host), &[]).await.unwrap().app;
+    assert!(port().await.starts_with("/shop-"));
+    stage.put("/v2/apps/shop-blue", json!({ "instances": 2 })).await;
+    until("only new tasks", async || {
+        let tasks = stage.tasks("shop.x", 2).await;
+        tasks.is_disjoint(&green).then_some(())
+    })
+    .await;
+    stage.delete("/v2/apps/shop-green").await;
+    for _ in 0..20 {
+        assert_eq!(stage.get("shop.x", "/").await.unwrap().app, "/shop-blue", "it has the host all the time");
+    }
+    until("the service to be that of the new one", async || {
+        stage.current().contains("# /shop-blue port 0").then_some(())
+    })
+    .await;
+    assert_eq!(stage.get("shop.x", "/").await.unwrap().app, "/shop-blue");
+    assert_eq!(port().await, "/shop-blue");
+    assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
+}

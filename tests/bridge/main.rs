@@ -18,3 +18,4 @@ mod rules_that_hold;
 mod runtime;
 mod serving;
 mod stage;
+mod tls;

@@ -77,9 +77,11 @@ impl Desired {
             });
             let names = |block: &&Arc<Block>| {
                 let name = &block.service.backend.name;
+                let mut certificates = block.service.certificate.iter().chain(&block.service.client_ca);
                 [format!("'{name}'"), format!(" {name}_in:"), format!(" {name}:")]
                     .iter()
                     .any(|form| alert.contains(form))
+                    || certificates.any(|file| alert.contains(&format!("'{file}'")))
             };
             let named = candidate.text.blocks.values().filter(names).map(|block| block.service.id.clone());
             for id in by_line.chain(named) {
@@ -137,7 +139,9 @@ impl Desired {
             good.service.same_shape(&service.on_backend(&good.service.backend.name))
                 && now == Some(&good.shape)
         });
-        let left_out = again.is_some() || same_as_good;
+        // What is to keep somebody out is not served as it was when it kept out nobody.
+        let opens = service.is_guarded() && self.good.get(id).is_some_and(|good| !good.service.is_guarded());
+        let left_out = again.is_some() || same_as_good || opens;
         let stays = if left_out {
             "it is left out"
         } else {

@@ -1,6 +1,7 @@
 //! What the running worker has, and what is still to be done to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,6 +23,8 @@ use crate::state::Changes;
 
 /// The least time between the moment a task begins to leave, or HAProxy refuses to take its server away, and the next try.
 const REMOVAL_REST: Duration = Duration::from_millis(200);
+/// Slots that somebody leaves, of which HAProxy is asked at once: of thousands it would keep everything else waiting.
+const LOOKED_AT_ONCE: usize = 200;
 
 /// Whose a server is, nobody's in a spare, and which slot, by backend and name.
 pub(in crate::reconcile) type Names = BTreeMap<(String, String), (Option<ServiceId>, usize)>;
@@ -407,11 +410,28 @@ impl Desired {
         !over.is_empty()
     }
 
-    /// The backends in which somebody leaves a slot.
+    /// Whether anybody leaves a slot.
     #[must_use]
-    pub fn leaving_backends(&self) -> BTreeSet<String> {
-        let backend = |id: &ServiceId| self.text.service(id).map(|service| service.backend.name.clone());
-        self.leaving.keys().filter_map(|(id, _)| backend(id)).collect()
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Some backends in which somebody leaves a slot: the next ones, each time that it is asked.
+    #[must_use]
+    pub fn next_leaving_backends(&mut self) -> BTreeSet<String> {
+        let after = self.looked_at.take();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = self.leaving.range((start, Bound::Unbounded)).take(LOOKED_AT_ONCE).map(|(key, _)| key);
+        let mut backends = BTreeSet::new();
+        let mut count = 0;
+        for key in keys {
+            count += 1;
+            backends.extend(self.text.service(&key.0).map(|service| service.backend.name.clone()));
+            if count == LOOKED_AT_ONCE {
+                self.looked_at = Some(key.clone());
+            }
+        }
+        backends
     }
 
     /// Moves on who leaves: no session left, or too long gone, is maintenance; nothing left at all is a free slot.

@@ -99,6 +99,8 @@ fn waiting(backend: Backend, slots: usize) -> Service {
         app_id_route: false,
         marks: Marks::default(),
         bind: None,
+        certificate: None,
+        client_ca: None,
         backend,
         instances: slots,
         servers: Vec::new(),

@@ -25,6 +25,8 @@ fn block(balance: &str, slots: &[Slot]) -> Arc<Block> {
         app_id_route: false,
         marks: Marks::default(),
         bind: None,
+        certificate: None,
+        client_ca: None,
         backend: Backend::new("h_a_0", Mode::Http, balance),
         instances: 0,
         servers: Vec::new(),

@@ -25,6 +25,8 @@ fn service(app: &str, wants: &[&str]) -> Service {
         app_id_route: false,
         marks: Marks::default(),
         bind: None,
+        certificate: None,
+        client_ca: None,
         backend: Backend::new("h", Mode::Http, "roundrobin"),
         instances: 0,
         servers: Vec::new(),

@@ -45,25 +45,40 @@ pub(super) const OF_APP: &[Label<OfApp>] = &[
         name: "DEPLOYMENT_GROUP",
         value: "a name",
         default: "none",
-        meaning: "apps of one parent group with the same name here are versions of one service, and share their routes and ports",
+        meaning: "apps of one parent group with the same name here are versions of one service (blue and green): the routes and ports of the oldest, the tasks of all",
         example: "shop",
         bad: "two words",
+        read: |_, value| values::name(value).map(drop),
+    },
+    Label {
+        name: "DEPLOYMENT_STARTED_AT",
+        value: "a date and time, `2024-01-31T12:00:00`",
+        default: "before every date",
+        meaning: "which version is the newer",
+        example: "2024-01-31T12:00:00.123",
+        bad: "yesterday",
         read: |app, value| {
-            app.deployment_group = Some(values::name(value)?);
+            app.started_at = Some(values::date(value)?);
+            Ok(())
+        },
+    },
+    Label {
+        name: "DEPLOYMENT_TARGET_INSTANCES",
+        value: "a whole number",
+        default: "1",
+        meaning: "how many tasks the newer version is to have: so many of the older one are drained as there are healthy new ones above what is still missing",
+        example: "4",
+        bad: "many",
+        read: |app, value| {
+            app.target_instances = Some(value.trim().parse().map_err(|_| "expected a whole number")?);
             Ok(())
         },
     },
 ];
 
 /// Labels that only marathon-lb's deployment tool reads or writes: known, and without effect here.
-pub(super) const OF_TOOLS: &[&str] = &[
-    "APP_ID",
-    "DEPLOYMENT_ALT_PORT",
-    "DEPLOYMENT_COLOUR",
-    "DEPLOYMENT_STARTED_AT",
-    "DEPLOYMENT_TARGET_INSTANCES",
-    "DEPLOYMENT_NEW_INSTANCES",
-];
+pub(super) const OF_TOOLS: &[&str] =
+    &["APP_ID", "DEPLOYMENT_ALT_PORT", "DEPLOYMENT_COLOUR", "DEPLOYMENT_NEW_INSTANCES"];
 
 /// The labels of a port, `HAPROXY_{n}_…`.
 pub(super) const OF_PORT: &[Label<OfPort>] = &[
@@ -234,7 +249,7 @@ pub(super) const OF_PORT: &[Label<OfPort>] = &[
         name: "BIND_OPTIONS",
         value: "words of HAProxy's `bind`: `accept-proxy`, `alpn`, `backlog`, `ca-file`, `ciphers`, `ciphersuites`, `curves`, `defer-accept`, `ecdhe`, `force-tlsv12`, `force-tlsv13`, `maxconn`, `mss`, `no-…`, `prefer-client-ciphers`, `ssl-max-ver`, `ssl-min-ver`, `strict-sni`, `tfo`, `v4v6`, `v6only`, `verify`",
         default: "none",
-        meaning: "how the service port listens. A `ca-file` is the name of a file inside `tls.dir`",
+        meaning: "how the service port listens. A `ca-file` is the name of a file inside `tls.dir`. With `verify required ca-file …` clients have to show a certificate, on the service port and on the HTTPS frontend for the hosts of the port; those hosts answer 421 in clear, by the app-id port, and where the name of the TLS connection (SNI) is not the `Host`",
         example: "ciphers AES128+EECDH force-tlsv12",
         bad: "user root",
         read: |port, value| match values::bind_options(value) {
@@ -253,7 +268,7 @@ pub(super) const OF_PORT: &[Label<OfPort>] = &[
         name: "SSL_CERT",
         value: "the name of a PEM file inside `tls.dir`",
         default: "none",
-        meaning: "the service port speaks TLS with this certificate. Where it cannot be used, the service port is not listened on",
+        meaning: "the service port speaks TLS with this certificate, and the hosts of the port have it on the HTTPS frontend, chosen by the name that the client asks for (SNI). Where it cannot be used, the service port is not listened on",
         example: "shop.pem",
         bad: "/etc/shadow",
         read: |port, value| {

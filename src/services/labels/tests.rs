@@ -3,8 +3,10 @@ use std::path::Path;
 
 use super::*;
 use crate::config::{Config, LabelsConfig};
-use crate::model::{AppId, AppPort, Service};
+use crate::model::{AppId, AppPort, Health, Service, Task, TaskId, TaskState, Timestamp};
 use crate::services::{self, AppServices, Terms};
+use crate::sources::SourceEvent;
+use crate::state::State;
 
 fn app(labels: &[(&str, &str)]) -> App {
     let port = AppPort { service_port: Some(10_000), name: None, udp_only: false };
@@ -77,12 +79,17 @@ fn what_keeps_somebody_out_and_is_not_understood_lets_nobody_in() {
         ("HAPROXY_0_AUTH", "Shop:joe:$6$rounds=20000000$abcdefgh$secret"),
         ("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.0/33"),
         ("HAPROXY_0_BACKEND_NETWORK_ALLOWED_ACL", ""),
+        ("HAPROXY_0_BIND_OPTIONS", "verify required"),
+        ("HAPROXY_0_BIND_OPTIONS", "verify required ca-file /etc/x"),
     ] {
         let (service, problems) = first(&[("HAPROXY_0_VHOST", "a.x"), (name, value)]);
         assert!(service.backend.extras.closed && service.routes.len() == 1, "{name} = {value}");
         assert!(problems[0].contains("503"), "{problems:?}");
         assert!(!problems[0].contains("secret") && !problems[0].contains("joe"), "{problems:?}");
     }
+    let (service, problems) =
+        first(&[("HAPROXY_0_VHOST", "a.x"), ("HAPROXY_0_BIND_OPTIONS", "verify required ca-file x.pem")]);
+    assert!(service.backend.extras.closed && service.port.is_none(), "without tls.dir: {problems:?}");
     let login = table::OF_PORT.iter().find(|label| label.name == "AUTH").unwrap().example;
     let (service, problems) = first(&[("HAPROXY_0_AUTH", login)]);
     assert!(service.backend.extras.closed, "tcp has no login: {problems:?}");
@@ -106,6 +113,86 @@ fn an_empty_host_or_path_is_none() {
     let (service, problems) = first(&[("HAPROXY_0_VHOST", "a.x"), ("HAPROXY_0_PATH", " ")]);
     assert_eq!((service.routes.len(), problems.len()), (1, 0));
     assert!(first(&[("HAPROXY_0_VHOST", "")]).0.routes.is_empty());
+}
+
+#[test]
+fn a_server_that_would_be_haproxy_itself_gets_no_requests() {
+    let mut app = app(&[("HAPROXY_0_VHOST", "a.x")]);
+    for (name, endpoint) in [
+        ("ours", "127.0.0.1:80"),
+        ("range", "127.0.0.1:10005"),
+        ("other", "127.0.0.1:31000"),
+        ("far", "10.0.0.1:80"),
+    ] {
+        let id = TaskId::new(name);
+        let task = Task {
+            id: id.clone(),
+            host: "x".into(),
+            state: TaskState::Running,
+            version: Timestamp::default(),
+            health: Health::Unknown,
+            ready: true,
+            endpoints: vec![Some(endpoint.parse().unwrap())],
+        };
+        app.tasks.insert(id, task);
+    }
+    let found = services::of(&app, None, &Terms::from(&Config::default()), false);
+    let tasks: Vec<&str> = found.services[0].servers.iter().map(|server| server.task.as_str()).collect();
+    assert_eq!(tasks, ["far", "other"]);
+    let told =
+        found.problems.iter().filter(|problem| problem.message.contains("where HAProxy or Causeway listens"));
+    assert_eq!(told.count(), 2);
+}
+
+/// Every way to be broken that a label knows.
+#[test]
+fn of_ten_thousand_apps_the_hundred_that_are_broken_harm_nobody() {
+    let bad: Vec<(String, &str)> = table::OF_PORT
+        .iter()
+        .filter(|label| !label.bad.is_empty())
+        .map(|label| (format!("HAPROXY_0_{}", label.name), label.bad))
+        .chain([
+            ("HAPROXY_0_VHOST".to_owned(), "same.x"),
+            ("HAPROXY_0_PORT".to_owned(), "80"),
+            ("HAPROXY_0_BACKEND_HEAD".to_owned(), "backend x"),
+            ("HAPROXY_9_VHOST".to_owned(), "nine.x"),
+        ])
+        .collect();
+    let mut state = State::new(
+        &LabelsConfig::default(),
+        &Default::default(),
+        BTreeMap::from([(80, "it is ours".to_owned())]),
+        Default::default(),
+    );
+    let now = std::time::Instant::now();
+    state.fold(SourceEvent::Rules(Vec::new(), Vec::new()), now);
+    state.fold(SourceEvent::Init, now);
+    for n in 0..10_000 {
+        let host = format!("host-{n}.x");
+        let mut labels = vec![("HAPROXY_0_VHOST", host.as_str())];
+        if n % 100 == 0 {
+            let (name, value) = &bad[n / 100 % bad.len()];
+            labels.retain(|(other, _)| other != name);
+            labels.push((name, value));
+        }
+        let mut app = app(&labels);
+        app.id = AppId::new(&format!("/app-{n}"));
+        app.ports =
+            vec![AppPort { service_port: u16::try_from(10_000 + n).ok(), name: None, udp_only: false }];
+        state.fold(SourceEvent::Upsert(std::sync::Arc::new(app)), now);
+    }
+    let changes = state.fold(SourceEvent::InitDone, now);
+    let number = |id: &AppId| id.as_str().trim_start_matches("/app-").parse::<usize>().unwrap();
+    let whole = changes.iter().filter(|(id, service)| {
+        number(&id.app) % 100 != 0
+            && service.as_ref().is_some_and(|service| service.routes.len() == 1 && service.port.is_some())
+    });
+    assert_eq!(whole.count(), 9_900);
+    let told: std::collections::BTreeSet<usize> =
+        state.problems().iter().filter_map(|problem| problem.app.as_ref()).map(number).collect();
+    assert!(told.iter().all(|n| n % 100 == 0), "nobody else is told anything");
+    // The first to want a host that several want has it, and nothing to be told.
+    assert!(told.len() >= 98, "{}", told.len());
 }
 
 const BEGIN: &str = "<!-- written from src/services/labels/table.rs: begin -->\n";

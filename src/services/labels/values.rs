@@ -34,6 +34,16 @@ pub(super) fn name(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
+/// A date and time, as text that sorts by time.
+pub(super) fn date(value: &str) -> Result<String, String> {
+    let value = value.trim();
+    let day = value.get(..10).and_then(|day| day.parse::<jiff::civil::Date>().ok());
+    if day.is_none() {
+        return Err("expected a date and time like 2024-01-31T12:00:00".to_owned());
+    }
+    Ok(value.replacen(' ', "T", 1))
+}
+
 /// marathon-lb's booleans: true, t, yes, y in any case; all else is false, and told where it does not look like it.
 pub(super) fn flag(value: &str, flag: &mut bool) -> Result<(), String> {
     match value.trim().to_ascii_lowercase().as_str() {
@@ -210,6 +220,10 @@ pub(super) fn bind_options(value: &str) -> Result<Vec<BindWord>, String> {
         }
         options.push(BindWord::Word(argument.to_owned()));
     }
+    let asks = options.contains(&BindWord::Word("required".to_owned()));
+    if asks && !options.iter().any(|word| matches!(word, BindWord::File(_))) {
+        return Err("expected a ca-file beside \"verify required\"".to_owned());
+    }
     Ok(options)
 }
 
@@ -349,6 +363,7 @@ mod tests {
             "ssl-min-ver TLSv1.0",
             "force-tlsv10",
             "verify maybe",
+            "verify required",
             "alpn h2\nbackend x",
             "alpn \"h2\"",
         ] {

@@ -1,0 +1,19 @@
+//! The rule stores against a real ZooKeeper (Debian's package), one node and three, also while it breaks.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+#[path = "rules_store/access.rs"]
+mod access;
+#[path = "rules_store/bridged.rs"]
+mod bridged;
+#[path = "rules_store/ensemble.rs"]
+mod ensemble;
+#[path = "rules_store/faults.rs"]
+mod faults;
+#[path = "rules_store/layout.rs"]
+mod layout;
+#[path = "rules_store/proxy.rs"]
+mod proxy;
+#[path = "bridge/stage.rs"]
+#[allow(dead_code, reason = "the stage of the bridge's own tests, of which this needs a part")]
+mod stage;
