@@ -235,6 +235,18 @@ pub fn with_room(slots: &Slots, instances: usize) -> Slots {
     Arc::new(roomy)
 }
 
+/// The slots of those who stay, without any room, for a HAProxy that reads its text anew and takes servers while it runs.
+#[must_use]
+pub fn without_room(slots: &Slots) -> Slots {
+    let stays = |slot: &Slot| matches!(slot, Slot::Serving(_) | Slot::Draining(_));
+    let length = slots.iter().rposition(stays).map_or(0, |last| last + 1);
+    if length == slots.len() && !slots.iter().any(|slot| matches!(slot, Slot::Closing(_))) {
+        return Arc::clone(slots);
+    }
+    let staying = |slot: &Slot| if stays(slot) { slot.clone() } else { Slot::Free };
+    Arc::new(slots[..length].iter().map(staying).collect())
+}
+
 /// Room for twice the instances up to twenty slots, then for half as many again.
 fn room(instances: usize) -> usize {
     let half_again = instances + instances / 2;

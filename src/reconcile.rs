@@ -197,6 +197,7 @@ impl Reconciler {
         let (Some(loaded), Some(epoch)) = (&self.loaded, self.worker.epoch(&self.driver).await) else {
             return;
         };
+        self.desired.set_features(self.worker.features().await.unwrap_or_default());
         if self.desired.adopt(epoch, loaded) {
             if let Some(text) = self.desired.running() {
                 self.writer.says(epoch.generation, text);
@@ -204,6 +205,14 @@ impl Reconciler {
             self.loaded = None;
             self.adopted = true;
             self.audit_soon = true;
+        }
+    }
+
+    /// Asks the worker that serves what it can do: the next text is made for that.
+    async fn learn(&mut self) {
+        match self.worker.features().await {
+            Ok(features) => self.desired.set_features(features),
+            Err(error) => tracing::debug!("{error}; HAProxy is taken to do what the one before it did"),
         }
     }
 
@@ -305,6 +314,7 @@ impl Reconciler {
         };
         tracing::warn!(haproxy.generation = generation.number, "HAProxy was gone and is started again");
         let files_follow = !self.unwritten;
+        self.learn().await;
         let epoch = self.worker.epoch(&self.driver).await;
         if let Some(epoch) = epoch.filter(|_| files_follow)
             && self.desired.restarted(epoch)
@@ -429,9 +439,18 @@ impl Reconciler {
         let Some(epoch) = self.desired.epoch() else { return false };
         let changing = self.desired.dirty().clone();
         let after = |map| self.desired.after(steps, map);
-        if let Err(error) = self.worker.carry_out(epoch, steps, after).await {
-            tracing::warn!("{error}; HAProxy is reloaded to make sure");
-            return false;
+        match self.worker.carry_out(epoch, steps, after).await {
+            Ok(refused) if refused.is_empty() => {}
+            Ok(refused) => {
+                self.desired.keep(&refused);
+                if let Err(error) = self.desired.note_placement() {
+                    tracing::error!("{error}; after a crash now, tasks would be placed anew by a reload");
+                }
+            }
+            Err(error) => {
+                tracing::warn!("{error}; HAProxy is reloaded to make sure");
+                return false;
+            }
         }
         self.desired.settle(steps);
         let backends: BTreeSet<String> =

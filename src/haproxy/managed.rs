@@ -275,11 +275,13 @@ impl Managed {
             let (words, failure) = self.words(&what);
             HaproxyError::Start { generation: generation.name(), words, failure }
         };
+        // It makes its socket anew; and a master of 3.x keeps a question waiting for a worker that is not there yet.
+        let own_socket = Client::new(self.config.socket.clone(), None, COMMAND);
         let cut_off = self.master();
         let mut child = self.spawn()?;
         let deadline = Instant::now() + self.config.reload_timeout;
         loop {
-            if self.loaded(generation, None).await {
+            if self.loaded(own_socket.info().await, generation, None).await {
                 self.child = Some(child);
                 if let Some(old) = cut_off {
                     tracing::warn!(
@@ -328,7 +330,8 @@ impl Managed {
     }
 
     /// Asks the master to reload, and proves the new worker by its process and the generation it has loaded. The answer to
-    /// `reload` proves nothing: 2.6 gives none.
+    /// `reload` proves no success, since 2.6 gives none; but where a newer one says that it failed, it did: its count of
+    /// failed reloads stays at one however often they fail (3.4.7).
     async fn reload(&self, generation: &Generation, before: &Processes) -> Result<(), HaproxyError> {
         let failed = |what: String| {
             let (words, failure) = self.words(&what);
@@ -337,10 +340,13 @@ impl Managed {
         let _fresh_words =
             std::fs::File::options().write(true).open(&self.output).and_then(|file| file.set_len(0));
         let old_worker = self.info().await.map(|info| info.pid);
-        let _no_answer = command(&self.config.master_socket, "reload", COMMAND).await;
         let deadline = Instant::now() + self.config.reload_timeout;
+        let answer = command(&self.config.master_socket, "reload", self.config.reload_timeout).await;
+        if answer.is_ok_and(|words| words.trim_start().starts_with("Success=0")) {
+            return Err(failed("the new worker did not start".to_owned()));
+        }
         loop {
-            if self.loaded(generation, old_worker).await {
+            if self.loaded(self.info().await, generation, old_worker).await {
                 return Ok(());
             }
             // While the master executes itself anew, nobody answers.
@@ -359,9 +365,9 @@ impl Managed {
         }
     }
 
-    /// Whether a new worker has loaded this generation, and its master answers again.
-    async fn loaded(&self, generation: &Generation, old_worker: Option<i32>) -> bool {
-        let Some(info) = self.info().await else { return false };
+    /// Whether the worker that says this of itself is a new one that has loaded this generation, and its master answers again.
+    async fn loaded(&self, info: Option<Info>, generation: &Generation, old_worker: Option<i32>) -> bool {
+        let Some(info) = info else { return false };
         if info.generation != Some(generation.number) || Some(info.pid) == old_worker || info.stopping {
             return false;
         }

@@ -32,6 +32,13 @@ const POOL: &str = "pool-max-conn -1 pool-purge-delay 5s";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Step {
+    /// A backend more, with nothing but what its defaults say, that gets no request yet.
+    AddBackend {
+        /// The backend.
+        backend: String,
+        /// The name of its defaults.
+        from: String,
+    },
     /// A slot more, in maintenance.
     AddServer {
         /// The slot.
@@ -66,6 +73,11 @@ pub enum Step {
     Ready {
         /// The slot.
         server: ServerName,
+    },
+    /// Lets a backend that was added take requests.
+    PublishBackend {
+        /// The backend.
+        backend: String,
     },
     /// A new map entry.
     AddRoute {
@@ -106,6 +118,12 @@ pub enum Step {
     },
     /// Points a slot that nothing uses any more to nowhere.
     Free {
+        /// The slot.
+        server: ServerName,
+    },
+    /// Takes a server away that nothing uses any more. HAProxy may see a use that its figures do not show, and refuse: then
+    /// the server stays in maintenance, to be tried again.
+    RemoveServer {
         /// The slot.
         server: ServerName,
     },
@@ -157,6 +175,17 @@ impl Step {
         steps
     }
 
+    /// The steps that take a server away, where a slot in which nobody sits is none.
+    pub(crate) fn of_removal(backend: &str, index: usize, old: &Slot) -> Vec<Self> {
+        let server = || ServerName { backend: backend.to_owned(), slot: index + 1 };
+        let mut steps = Vec::new();
+        if old.admin() != Admin::Maint {
+            steps.push(Self::Maint { server: server() });
+        }
+        steps.push(Self::RemoveServer { server: server() });
+        steps
+    }
+
     /// The command of HAProxy's runtime API (management guide, 9.3). Names and keys hold neither space nor `;`: backends
     /// and keys are made of parsed values.
     #[must_use]
@@ -165,6 +194,8 @@ impl Step {
             format!("set server {server} addr {} port {}", endpoint.ip(), endpoint.port())
         };
         match self {
+            Self::AddBackend { backend, from } => format!("add backend {backend} from {from}"),
+            Self::PublishBackend { backend } => format!("publish backend {backend}"),
             // What `default-server` says does not count for it (management guide, 9.3, `add server`).
             Self::AddServer { server, words, elsewhere: true, .. } => {
                 format!("add server {server} {FREE_ENDPOINT} {POOL}{words}")
@@ -182,20 +213,21 @@ impl Step {
             Self::Drain { server } => format!("set server {server} state drain"),
             Self::Maint { server } => format!("set server {server} state maint"),
             Self::Free { server } => address(server, &FREE_ENDPOINT),
+            Self::RemoveServer { server } => format!("del server {server}"),
         }
     }
 
-    /// Whether it says where a slot points to: what comes after it waits until that shows.
+    /// Whether it says where a slot points to, or makes its backend: what comes after it waits until that shows.
     #[must_use]
     pub fn sets_address(&self) -> bool {
-        matches!(self, Self::AddServer { .. } | Self::Address { .. })
+        matches!(self, Self::AddBackend { .. } | Self::AddServer { .. } | Self::Address { .. })
     }
 
     /// Whether it is done before any route changes.
     #[must_use]
     pub fn comes_before_routes(&self) -> bool {
-        matches!(self, Self::EnableHealth { .. } | Self::Weight { .. } | Self::Ready { .. })
-            || self.sets_address()
+        let brings_up = matches!(self, Self::EnableHealth { .. } | Self::Weight { .. } | Self::Ready { .. });
+        brings_up || matches!(self, Self::PublishBackend { .. }) || self.sets_address()
     }
 
     /// The key and the value of the map entry that this step sets or takes away.
@@ -242,8 +274,13 @@ impl Step {
             | Self::Ready { server }
             | Self::Drain { server }
             | Self::Maint { server }
-            | Self::Free { server } => Some(server),
-            Self::AddRoute { .. } | Self::SetRoute { .. } | Self::RemoveRoute { .. } => None,
+            | Self::Free { server }
+            | Self::RemoveServer { server } => Some(server),
+            Self::AddBackend { .. }
+            | Self::PublishBackend { .. }
+            | Self::AddRoute { .. }
+            | Self::SetRoute { .. }
+            | Self::RemoveRoute { .. } => None,
         }
     }
 }
@@ -251,7 +288,7 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TaskId;
+    use crate::model::{Mode, TaskId};
     use crate::placement::Occupant;
 
     fn at(port: u16) -> Occupant {
@@ -275,11 +312,37 @@ mod tests {
     }
 
     #[test]
+    fn where_a_free_slot_is_no_server_it_is_added_at_its_address_and_taken_away_only_in_maintenance() {
+        let commands = |steps: Vec<Step>| steps.iter().map(Step::command).collect::<Vec<_>>();
+        let add = "add server h_a_0/slot3 10.0.0.1:7 pool-max-conn -1 pool-purge-delay 5s";
+        let added = |check| {
+            let mut backend = Backend::new("h_a_0", Mode::Http, "roundrobin");
+            backend.check = check;
+            let steps = commands(Step::of_new_slot(&backend, 2, &Slot::Serving(at(7))));
+            (steps, format!("{add}{}", backend.server_words()))
+        };
+        let (enable, ready) = ("enable health h_a_0/slot3", "set server h_a_0/slot3 state ready");
+        let (steps, add_it) = added(false);
+        assert_eq!(steps, [add_it.as_str(), ready]);
+        let (steps, add_it) = added(true);
+        assert_eq!(steps, [add_it.as_str(), enable, ready]);
+        let removed = |old| commands(Step::of_removal("h_a_0", 2, &old));
+        let (maint, remove) = ("set server h_a_0/slot3 state maint", "del server h_a_0/slot3");
+        assert_eq!(removed(Slot::Serving(at(7))), [maint, remove]);
+        assert_eq!(removed(Slot::Draining(at(7))), [maint, remove]);
+        assert_eq!(removed(Slot::Closing(at(7))), [remove], "it is there already");
+    }
+
+    #[test]
     fn sorted_steps_bring_servers_up_before_routes_in_and_routes_out_before_drains() {
         let server = || ServerName { backend: "b".into(), slot: 1 };
         let route = || (MapName::Hosts, "x".to_owned(), "b".to_owned());
         let (map, key, backend) = route();
+        let new = || "new".to_owned();
         let mut steps = [
+            Step::PublishBackend { backend: new() },
+            Step::AddBackend { backend: new(), from: "http_service".to_owned() },
+            Step::RemoveServer { server: server() },
             Step::Drain { server: server() },
             Step::RemoveRoute { map, key, backend },
             Step::Ready { server: server() },
@@ -287,11 +350,8 @@ mod tests {
         ];
         steps.sort();
         let order: Vec<String> = steps.iter().map(Step::command).collect();
-        assert!(
-            order[0].contains("addr")
-                && order[1].contains("ready")
-                && order[2].contains("del map")
-                && order[3].contains("drain")
-        );
+        let words = ["add backend", "addr", "ready", "publish", "del map", "drain", "del server"];
+        assert_eq!(order.len(), words.len());
+        assert!(order.iter().zip(words).all(|(command, word)| command.contains(word)), "{order:?}");
     }
 }

@@ -39,7 +39,12 @@ impl Reconciler {
     pub(super) async fn audit(&mut self) {
         let Some(epoch) = self.desired.epoch().filter(|_| self.auditing.is_none()) else { return };
         match self.worker.epoch(&self.driver).await {
-            Some(now) if now.generation == epoch.generation => self.desired.set_epoch(now),
+            Some(now) if now.generation == epoch.generation => {
+                if now.pid != epoch.pid {
+                    self.learn().await;
+                }
+                self.desired.set_epoch(now);
+            }
             Some(now) => {
                 tracing::warn!(haproxy.generation = now.generation, "somebody else reloaded HAProxy");
                 self.desired.forget_live();
@@ -50,9 +55,13 @@ impl Reconciler {
             None => return,
         }
         let Some(text) = self.desired.running().cloned() else { return };
-        let slots = || text.blocks.values().flat_map(|block| block.slots.iter());
-        let used = slots().filter(|slot| **slot != Slot::Free).count();
-        self.metrics.slots(slots().count() - used, used);
+        let (mut free, mut used) = (0, 0);
+        for block in text.blocks.values() {
+            let seated = block.slots.iter().filter(|slot| **slot != Slot::Free).count();
+            used += seated;
+            free += if text.is_dynamic(&block.service.backend) { 0 } else { block.slots.len() - seated };
+        }
+        self.metrics.slots(free, used);
         let (worker, maps, templates) =
             (self.worker.clone(), self.desired.used_maps(), self.desired.templates());
         self.auditing = Some(tokio::spawn(async move { worker.audit(&text, &maps, &templates).await }));

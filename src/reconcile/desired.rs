@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::Config;
+use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{RouteMatch, Service, ServiceId, TaskId};
-use crate::placement::{Placement, Slot, with_room};
+use crate::placement::{Placement, Slot, with_room, without_room};
 use crate::render::files::TextFiles;
 use crate::render::{
     AclRoute, Block, ClientHosts, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text,
@@ -40,6 +41,8 @@ pub struct Desired {
     journal: Journal,
     /// What runs; `None` where that is not known, or not ours to change while it runs.
     live: Option<Live>,
+    /// What the worker can do that serves, or served last.
+    features: Features,
     /// Services that may differ from what runs.
     dirty: BTreeSet<ServiceId>,
     /// Slots that somebody leaves, by service, and since when.
@@ -89,6 +92,7 @@ impl Desired {
             placement: journal.load(),
             journal,
             live: None,
+            features: Features::default(),
             dirty: BTreeSet::new(),
             leaving: BTreeMap::new(),
             looked_at: None,
@@ -160,20 +164,25 @@ impl Desired {
     }
 
     /// The text for a HAProxy that reads it anew: without what is only kept until then, each service on a backend of its
-    /// own name with the room that it should have, and with all the spares again.
+    /// own name with the room that it should have, and with all the spares again. It is made for what the worker can do
+    /// that serves now: without room where that takes servers while it runs.
     ///
     /// # Errors
     /// A template that fails on the head; a service on which one fails is put aside.
     pub fn candidate(&mut self) -> Result<Candidate, TemplateError> {
         self.render_head()?;
         let (mut text, mut placement) = (self.text.clone(), self.placement.clone());
+        text.dynamic = self.features.dynamic_servers() && self.templates.let_add_servers();
         for (id, block) in &self.text.blocks {
             if !self.is_wanted(id) {
                 text.blocks.remove_mut(id);
                 placement.remove(id);
                 continue;
             }
-            let slots = with_room(&block.slots, block.service.instances);
+            let slots = match text.is_dynamic(&block.service.backend) {
+                true => without_room(&block.slots),
+                false => with_room(&block.slots, block.service.instances),
+            };
             let borrowed = self.stock.has(&block.service.backend.name);
             if !borrowed && Arc::ptr_eq(&slots, &block.slots) {
                 continue;
@@ -193,7 +202,7 @@ impl Desired {
             placement.restore(id.clone(), Arc::clone(&slots));
             text.blocks.insert_mut(id.clone(), Arc::new(Block { service, shape, slots }));
         }
-        text.spares = self.stock.spares();
+        text.spares = self.stock.spares(text.dynamic);
         Ok(Candidate { text, placement })
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::haproxy::runtime::Epoch;
-use crate::model::{Service, ServiceId};
+use crate::haproxy::runtime::{Epoch, Features};
+use crate::model::{Backend, Service, ServiceId};
 use crate::placement::{Placement, Slot, Slots};
 use crate::plan::{Reason, Step};
 use crate::render::maps::MapName;
@@ -19,6 +19,8 @@ pub(super) struct Live {
     pub(super) epoch: Epoch,
     /// What a fresh HAProxy has to read to be equal.
     pub(super) text: Text,
+    /// What the worker can do.
+    pub(super) features: Features,
     /// Services whose routes are there already, while their text waits for a reload.
     routed: BTreeMap<ServiceId, Arc<Service>>,
 }
@@ -31,7 +33,7 @@ pub(super) struct Wanted<'a> {
 
 impl Live {
     /// What a worker has that was just proven to have read `text`.
-    pub(super) fn fresh(epoch: Epoch, text: &Text) -> Self {
+    pub(super) fn fresh(epoch: Epoch, text: &Text, features: Features) -> Self {
         let mut text = text.clone();
         let differ = |block: &&Arc<Block>| block.slots.iter().any(|slot| slot.as_read() != *slot);
         let leaving: Vec<Arc<Block>> = text.blocks.values().filter(differ).cloned().collect();
@@ -40,7 +42,7 @@ impl Live {
             text.blocks
                 .insert_mut(block.service.id.clone(), Arc::new(Block { slots, ..Block::clone(&block) }));
         }
-        Self { epoch, text, routed: BTreeMap::new() }
+        Self { epoch, text, features, routed: BTreeMap::new() }
     }
 
     /// What an adopted HAProxy runs, put together from what the last Causeway wrote down; `None` where that does not give
@@ -53,7 +55,7 @@ impl Live {
         loaded: &Files,
         entries: impl Fn(&Service) -> Vec<MapEntry>,
     ) -> Option<Self> {
-        let mut text = Text { spares: spares.spares.clone(), ..Text::default() };
+        let mut text = Text { spares: spares.spares.clone(), dynamic: spares.dynamic, ..Text::default() };
         for (id, block) in good {
             let name = &block.service.backend.name;
             text.spares.remove_mut(name.as_str());
@@ -70,7 +72,27 @@ impl Live {
                 loaded.text(map.file()).lines().filter_map(|line| line.split_once(' ')).collect();
             text.maps.entries(map).eq(lines)
         };
-        MapName::ALL.into_iter().all(same_map).then_some(Self { epoch, text, routed: BTreeMap::new() })
+        let same_maps = MapName::ALL.into_iter().all(same_map);
+        let features = Features::default();
+        same_maps.then_some(Self { epoch, text, features, routed: BTreeMap::new() })
+    }
+
+    /// The defaults of which the worker makes a backend for this service while it runs; `None` where it cannot, or where
+    /// the text of the service says more than those defaults.
+    pub(super) fn defaults_of(&self, service: &Service, shape: &str) -> Option<String> {
+        let Backend { name, mode, balance, .. } = &service.backend;
+        let defaults = format!("{}_service", mode.as_str());
+        let (backend, balance) = (format!("backend {name} from {defaults}"), format!("balance {balance}"));
+        let servers = format!("{SERVERS_MARK}{name}{SERVERS_MARK}");
+        let lines = shape.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        if !self.features.add_backend || !lines.eq([backend.as_str(), &balance, &servers]) {
+            return None;
+        }
+        // What HAProxy balances by where nobody says so has changed: they have to say so.
+        let head = &self.text.head;
+        let section = head.lines().skip_while(|line| line.split(' ').take(2).ne(["defaults", &*defaults]));
+        let mut inside = section.skip(1).take_while(|line| line.is_empty() || line.starts_with(' '));
+        inside.any(|line| line.trim() == balance).then_some(defaults)
     }
 
     /// Whether the running text looks anything up in a map; HAProxy knows no other.
@@ -99,9 +121,18 @@ impl Live {
                     self.servers(&vec![Slot::Free; spare.slots], wanted, steps, reasons);
                     self.routes(&[], &wanted.entries, steps);
                 }
-                None => {
-                    reasons.insert(Reason::SectionAdded { section: section(&wanted.block.service) });
-                }
+                None => match self.defaults_of(&wanted.block.service, &wanted.block.shape) {
+                    Some(from) => {
+                        let backend = || wanted.block.service.backend.name.clone();
+                        steps.push(Step::AddBackend { backend: backend(), from });
+                        self.servers(&[], wanted, steps, reasons);
+                        steps.push(Step::PublishBackend { backend: backend() });
+                        self.routes(&[], &wanted.entries, steps);
+                    }
+                    None => {
+                        reasons.insert(Reason::SectionAdded { section: section(&wanted.block.service) });
+                    }
+                },
             },
             (Some(live), None) => {
                 reasons.insert(Reason::SectionRemoved { section: section(&live.service) });
@@ -142,7 +173,7 @@ impl Live {
         reasons: &mut BTreeSet<Reason>,
     ) {
         let backend = &wanted.block.service.backend;
-        let needed = needed(&wanted.block.slots);
+        let (needed, dynamic) = (needed(&wanted.block.slots), self.text.is_dynamic(backend));
         for (index, slot) in wanted.block.slots.iter().enumerate() {
             match live.get(index) {
                 Some(old) if old == slot => {}
@@ -151,6 +182,14 @@ impl Live {
                     if *old != Slot::Free && *slot != Slot::Free && old.endpoint() != slot.endpoint() =>
                 {
                     reasons.insert(Reason::Servers { backend: backend.name.clone() });
+                }
+                // Nobody sits in it, and so it is no server.
+                Some(Slot::Free) | None if dynamic && *slot == Slot::Free => {}
+                Some(Slot::Free) | None if dynamic => {
+                    steps.extend(Step::of_new_slot(backend, index, slot));
+                }
+                Some(old) if dynamic && *slot == Slot::Free => {
+                    steps.extend(Step::of_removal(&backend.name, index, old));
                 }
                 Some(old) => steps.extend(Step::of_slot(&backend.name, index, old, slot)),
                 None if index >= needed => {}
@@ -187,9 +226,13 @@ impl Live {
         match (live, wanted) {
             (None, Some(wanted)) => {
                 let name = wanted.block.service.backend.name.as_str();
-                let Some(spare) = self.text.spares.get(name).cloned() else { return };
+                let slots = match self.text.spares.get(name) {
+                    Some(spare) => spare.slots,
+                    None if self.defaults_of(&wanted.block.service, &wanted.block.shape).is_some() => 0,
+                    None => return,
+                };
                 self.text.spares.remove_mut(name);
-                let slots = carried_out(spare.slots, wanted.block);
+                let slots = carried_out(slots, wanted.block);
                 let block = Block { slots, ..Block::clone(wanted.block) };
                 self.text.blocks.insert_mut(id.clone(), Arc::new(block));
             }
@@ -230,3 +273,6 @@ fn carried_out(running: usize, wanted: &Block) -> Slots {
     }
     Arc::new(wanted.slots[..length].to_vec())
 }
+
+#[cfg(test)]
+mod tests;

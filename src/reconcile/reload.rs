@@ -134,6 +134,9 @@ impl Reconciler {
         if let Some(generation) = self.driver.generations().current() {
             self.writer.says(generation.number, &candidate.text);
         }
+        if epoch.is_some() {
+            self.learn().await;
+        }
         self.desired.prove(candidate, epoch);
         self.name_all_backends();
         self.waiting.clear();

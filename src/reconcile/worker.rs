@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::HaproxyConfig;
-use crate::haproxy::runtime::{Client, Entry, Epoch, MapError, Reply, TransactionError};
+use crate::haproxy::runtime::{Client, Entry, Epoch, Features, MapError, Reply, TransactionError};
 use crate::haproxy::servers::{ServerState, StateReader, Use, parse_states, parse_uses};
 use crate::haproxy::{Driver, HaproxyError};
 use crate::placement::{Admin, Slot};
-use crate::plan::Step;
+use crate::plan::{ServerName, Step};
 use crate::render::maps::{MapName, Maps};
 use crate::render::{Block, SERVERS_MARK, Templates, Text};
 
@@ -71,6 +71,11 @@ impl Difference {
         }
     }
 
+    /// Whether it is of this server, and HAProxy has one of its name.
+    pub(super) fn is_found(&self, of_backend: &str, name: &str) -> bool {
+        matches!(self, Self::Server { backend, server, found: Some(_), .. } if backend == of_backend && server == name)
+    }
+
     pub(super) fn map(&self) -> Option<MapName> {
         match self {
             Self::Server { .. } => None,
@@ -129,14 +134,19 @@ impl Worker {
         Some(Epoch { pid: info.pid, generation: info.generation? })
     }
 
+    /// What the worker can do that serves.
+    pub(super) async fn features(&self) -> Result<Features, HaproxyError> {
+        self.client.features().await
+    }
+
     /// Carries out sorted steps: addresses first, and the rest when they show. Where many entries of one map change it is
-    /// replaced at once, by what `after` says of it.
+    /// replaced at once, by what `after` says of it. Returns the servers that HAProxy refused to take away.
     pub(super) async fn carry_out(
         &self,
         epoch: Epoch,
         steps: &[Step],
         after: impl FnOnce(MapName) -> Result<Pairs, WorkerError> + Copy,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<Vec<ServerName>, WorkerError> {
         let addresses = steps.iter().take_while(|step| step.sets_address()).count();
         let (addresses, rest) = steps.split_at(addresses);
         self.transact(epoch, addresses).await?;
@@ -168,9 +178,12 @@ impl Worker {
         Ok(self.client.tell_process(old.pid, &commands).await?)
     }
 
-    async fn transact(&self, epoch: Epoch, steps: &[Step]) -> Result<(), WorkerError> {
+    /// Carries out steps, and returns the servers that HAProxy refused to take away: they may be in use yet, and nothing
+    /// else depends on it.
+    async fn transact(&self, epoch: Epoch, steps: &[Step]) -> Result<Vec<ServerName>, WorkerError> {
+        let mut refused = Vec::new();
         if steps.is_empty() {
-            return Ok(());
+            return Ok(refused);
         }
         for step in steps {
             if let Some((key, value)) = step.entry() {
@@ -180,16 +193,21 @@ impl Worker {
         }
         let commands: Vec<String> = steps.iter().map(Step::command).collect();
         let replies = self.client.transact(epoch, &commands).await?;
-        for (command, reply) in commands.into_iter().zip(replies) {
-            // What is to be gone is gone already.
-            let gone = command.starts_with("del map ") && reply.is_absent();
-            if let Reply::Refused(words) | Reply::Unknown(words) = reply
-                && !gone
-            {
-                return Err(WorkerError::Refused { command, words });
+        for ((step, command), reply) in steps.iter().zip(commands).zip(replies) {
+            match (step, reply) {
+                // What is to be gone is gone already.
+                (Step::RemoveRoute { .. } | Step::RemoveServer { .. }, reply) if reply.is_absent() => {}
+                (Step::RemoveServer { server }, Reply::Refused(words)) => {
+                    tracing::debug!("`{command}`: HAProxy said {words:?}; it is tried again");
+                    refused.push(server.clone());
+                }
+                (_, Reply::Refused(words) | Reply::Unknown(words)) => {
+                    return Err(WorkerError::Refused { command, words });
+                }
+                (_, Reply::Done) => {}
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     async fn await_addresses(&self, addresses: &[Step]) -> Result<(), WorkerError> {
@@ -255,27 +273,36 @@ impl Worker {
             |block: &&Arc<Block>| block.shape.contains(SERVERS_MARK) || text.head.contains(SERVERS_MARK);
         let most = text.spares.values().map(|spare| spare.slots).max().unwrap_or(0);
         let free = vec![Slot::Free; most];
-        let spares = text.spares.iter().map(|(name, spare)| (&**name, &free[..spare.slots]));
+        let spares = text.spares.iter().map(|(name, spare)| (&**name, &free[..spare.slots], false));
         let blocks = text.blocks.values().filter(drawn);
-        let blocks = blocks.map(|block| (block.service.backend.name.as_str(), block.slots.as_slice()));
-        // How many of its slots HAProxy has named so far.
-        let mut backends: BTreeMap<&str, (&[Slot], usize)> =
-            blocks.chain(spares).map(|(name, slots)| (name, (slots, 0))).collect();
+        let blocks = blocks.map(|block| {
+            let backend = &block.service.backend;
+            (backend.name.as_str(), block.slots.as_slice(), text.is_dynamic(backend))
+        });
+        // How many of its servers HAProxy has not named yet.
+        let count = |slots: &[Slot], dynamic: bool| {
+            slots.iter().filter(|slot| !dynamic || **slot != Slot::Free).count()
+        };
+        let mut backends: BTreeMap<&str, (&[Slot], bool, usize)> = blocks
+            .chain(spares)
+            .map(|(name, slots, dynamic)| (name, (slots, dynamic, count(slots, dynamic))))
+            .collect();
         let mut differences = Vec::new();
         let mut reader = StateReader::default();
         let question = "show servers state";
         let read = |line: &str| {
             let Some((backend, server, found)) = reader.read(line) else { return };
-            let Some((slots, seen)) = backends.get_mut(backend) else { return };
+            let Some((slots, dynamic, unseen)) = backends.get_mut(backend) else { return };
             let number = server.strip_prefix("slot").and_then(|number| number.parse::<usize>().ok());
             if let Some(slot) = number.and_then(|number| slots.get(number.checked_sub(1)?)) {
-                *seen += 1;
+                *unseen = unseen.saturating_sub(count(std::slice::from_ref(slot), *dynamic));
                 differences.extend(difference(backend, server, Some(found), ServerState::of(slot)));
             }
         };
         self.client.ask_for_lines(question, AUDIT_DEADLINE, read).await?;
-        for (backend, (slots, _)) in backends.iter().filter(|(_, (slots, seen))| slots.len() != *seen) {
-            for (slot, number) in slots.iter().zip(1..) {
+        for (backend, (slots, dynamic, _)) in backends.iter().filter(|(_, (.., unseen))| *unseen > 0) {
+            let there = |(slot, _): &(&Slot, usize)| count(std::slice::from_ref(*slot), *dynamic) > 0;
+            for (slot, number) in slots.iter().zip(1..).filter(there) {
                 // Which one it is shows when it is looked at again.
                 differences.extend(difference(
                     backend,

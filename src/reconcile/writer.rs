@@ -117,7 +117,8 @@ fn write(generations: &Generations, snapshot: Snapshot, written: &mut Written) -
 fn same_config(one: &Text, other: &Text) -> bool {
     let same_block =
         |((_, one), (_, other)): ((_, &Arc<_>), (_, &Arc<_>))| Arc::ptr_eq(one, other) || one == other;
-    one.head == other.head
+    one.dynamic == other.dynamic
+        && one.head == other.head
         && one.blocks.size() == other.blocks.size()
         && one.blocks.iter().zip(other.blocks.iter()).all(same_block)
         && one.spares == other.spares

@@ -139,6 +139,8 @@ pub struct Templates {
     tera: Tera,
     /// The name of the single-file template, if the operator has one.
     whole: Option<String>,
+    /// Nothing but what Causeway itself writes says anything of servers.
+    plain: bool,
 }
 
 impl Templates {
@@ -165,13 +167,15 @@ impl Templates {
         if let Some(path) = &config.file {
             texts.insert(path.display().to_string(), read(path)?);
         }
+        let plain = !texts.values().any(|text| text.contains("default-server"))
+            && texts.get(SERVICE).is_some_and(|text| text.contains("service.backend.balance"));
         let mut tera = Tera::new();
         tera.set_escape_fn(escape);
         tera.register_function("servers", Servers);
         let suffixes: Vec<String> = texts.keys().cloned().collect();
         tera.autoescape_on(suffixes);
         tera.add_raw_templates(texts)?;
-        Ok(Self { tera, whole })
+        Ok(Self { tera, whole, plain })
     }
 
     /// Checks that everything the templates name exists, by rendering an example.
@@ -214,6 +218,14 @@ impl Templates {
             }
         }
         Ok(notices)
+    }
+
+    /// Whether a server that is added while HAProxy runs is what its line in the text would make of it: not where one template
+    /// of the operator's makes the whole text, where `default-server` says more of servers, since that does not count for
+    /// those that are added (management guide, 9.3), or where a template chooses the balance itself.
+    #[must_use]
+    pub fn let_add_servers(&self) -> bool {
+        self.whole.is_none() && self.plain
     }
 
     /// True where one template makes the whole text.

@@ -9,7 +9,7 @@ use rpds::RedBlackTreeMapSync;
 
 use super::maps::Maps;
 use super::{DIR_MARK, SERVERS_MARK, Shape};
-use crate::model::{Service, ServiceId};
+use crate::model::{Backend, Service, ServiceId};
 use crate::placement::{Admin, Slot, Slots, WEIGHT};
 
 /// The block of one service: what it was rendered from, its text, and who sits in its slots.
@@ -49,6 +49,9 @@ pub struct Text {
     pub spares: RedBlackTreeMapSync<Arc<str>, Arc<Spare>>,
     /// What the map files say.
     pub maps: Maps,
+    /// True where it is for a worker that takes and gives up servers while it runs: there a slot in which nobody sits is
+    /// no server at all. False: it is one in maintenance, to be filled.
+    pub dynamic: bool,
 }
 
 /// Which part of the text is whose.
@@ -70,6 +73,12 @@ impl Text {
     #[must_use]
     pub fn service(&self, id: &ServiceId) -> Option<&Arc<Service>> {
         self.blocks.get(id).map(|block| &block.service)
+    }
+
+    /// Whether a slot of this backend in which nobody sits is no server at all.
+    #[must_use]
+    pub fn is_dynamic(&self, backend: &Backend) -> bool {
+        self.dynamic && backend.takes_servers()
     }
 
     /// Writes the configuration as HAProxy reads it; `dir` stands where the directory of the generation goes.
@@ -105,23 +114,27 @@ impl Text {
             BTreeMap::new()
         };
         fill(&mut out, &self.head, dir, |out, name| match by_name.get(name) {
-            Some(block) => server_lines(out, &block.slots, &block.service.backend.server_words()),
+            Some(block) => self.server_lines(out, block),
             None => Ok(()),
         })?;
         for (id, block) in self.blocks.iter().filter(|(_, block)| !block.shape.is_empty()) {
             out.write_all(b"\n")?;
             let first = out.written;
-            fill(&mut out, &block.shape, dir, |out, _| {
-                server_lines(out, &block.slots, &block.service.backend.server_words())
-            })?;
+            fill(&mut out, &block.shape, dir, |out, _| self.server_lines(out, block))?;
             block_written(first..out.written, id)?;
         }
         for spare in self.spares.values() {
             out.write_all(b"\n")?;
             let slots = vec![Slot::Free; spare.slots];
-            fill(&mut out, &spare.shape, dir, |out, _| server_lines(out, &slots, &spare.words))?;
+            fill(&mut out, &spare.shape, dir, |out, _| server_lines(out, (1..).zip(&slots), &spare.words))?;
         }
         Ok(())
+    }
+
+    fn server_lines(&self, out: &mut impl Write, block: &Block) -> io::Result<()> {
+        let backend = &block.service.backend;
+        let is_server = |(_, slot): &(usize, &Slot)| !self.is_dynamic(backend) || **slot != Slot::Free;
+        server_lines(out, (1..).zip(block.slots.iter()).filter(is_server), &backend.server_words())
     }
 }
 
@@ -161,9 +174,13 @@ fn fill<W: Write>(
     Ok(())
 }
 
-/// The server lines of a service: each slot by its name, with who sits there, and `disabled` unless it serves.
-fn server_lines(out: &mut impl Write, slots: &[Slot], words: &str) -> io::Result<()> {
-    for (slot, number) in slots.iter().zip(1..) {
+/// Server lines: each slot by its name, with who sits there, and `disabled` unless it serves.
+fn server_lines<'a>(
+    out: &mut impl Write,
+    slots: impl Iterator<Item = (usize, &'a Slot)>,
+    words: &str,
+) -> io::Result<()> {
+    for (number, slot) in slots {
         write!(out, "    server slot{number} {}", slot.endpoint())?;
         if slot.weight() != WEIGHT {
             write!(out, " weight {}", slot.weight())?;

@@ -104,7 +104,9 @@ async fn a_new_app_is_live_without_a_reload_and_has_a_backend_of_its_name_after_
     let ten = stage.tasks("new.example.com", 10).await;
     assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
     until("the files to follow", async || (stage.serving_lines().len() == 12).then_some(())).await;
-    assert!(stage.current().contains("# /new port 0\nbackend h_p1 "), "{}", stage.current());
+    // Where HAProxy adds no backends, a spare is borrowed.
+    let of_new = |name: &str| stage.current().contains(&format!("# /new port 0\nbackend {name} "));
+    assert!(of_new("h_p1") || of_new("h_new_0"), "{}", stage.current());
 
     // A new Causeway goes on with it.
     stage.end_bridge().await.unwrap();
@@ -153,8 +155,11 @@ async fn a_slot_is_freed_when_nothing_uses_it_and_given_to_another_task() {
         stage.put("/v2/apps/web", json!({ "instances": 1 })).await;
         stage.tasks("web.example.com", 1).await;
         until("the slot to be free", async || {
-            let free = states(&stage).await.values().filter(|state| state.admin == Admin::Maint).count();
-            (free == 3).then_some(())
+            let states = states(&stage).await;
+            let (serving, others): (Vec<&ServerState>, _) =
+                states.values().partition(|state| state.admin == Admin::Ready);
+            let free = |state: &&ServerState| state.endpoint == Some(causeway::placement::FREE_ENDPOINT);
+            (serving.len() == 1 && others.iter().all(free)).then_some(())
         })
         .await;
         stage.put("/v2/apps/web", json!({ "instances": 3 })).await;
@@ -199,13 +204,15 @@ async fn what_somebody_does_at_the_socket_is_found_and_mended() {
     stage.answers("evil.example.com", "/", 404).await;
     at_the_socket(&stage, "set map maps/hosts.map web.example.com nowhere").await;
     stage.tasks("web.example.com", 2).await;
-    // A slot that nobody sits in.
-    at_the_socket(&stage, "set server h_web_0/slot4 state ready").await;
-    until("the free slot to be out again", async || {
-        let states = states(&stage).await;
-        (states[&("h_web_0".to_owned(), "slot4".to_owned())].admin == Admin::Maint).then_some(())
-    })
-    .await;
+    // A slot that nobody sits in; none where each server is a task's (`dynamic.rs`).
+    let free = ("h_web_0".to_owned(), "slot4".to_owned());
+    if states(&stage).await.contains_key(&free) {
+        at_the_socket(&stage, "set server h_web_0/slot4 state ready").await;
+        until("the free slot to be out again", async || {
+            (states(&stage).await[&free].admin == Admin::Maint).then_some(())
+        })
+        .await;
+    }
     assert_eq!(stage.info().await.unwrap(), before, "that needs no reload");
     // An address is not changed under a server.
     at_the_socket(&stage, "set server h_web_0/slot1 addr 127.0.0.1 port 9").await;

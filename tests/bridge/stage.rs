@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use causeway::bridge;
 use causeway::config::{Config, PortRange};
 use causeway::demo::marathon::{Options, Profile, StandIn};
-use causeway::haproxy::runtime::{Info, command};
+use causeway::haproxy::runtime::{Client, Info};
 use causeway::web::Door;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -71,6 +71,10 @@ impl Stage {
         config.marathon.endpoints = vec![marathon.url()];
         config.marathon.backoff_max = Duration::from_millis(300);
         let haproxy = &mut config.haproxy;
+        // Another one than the system's, to try it.
+        if let Ok(binary) = std::env::var("HAPROXY") {
+            haproxy.binary = binary.into();
+        }
         haproxy.state_dir = dir.path().join("state");
         haproxy.socket = dir.path().join("run/haproxy.sock");
         haproxy.master_socket = dir.path().join("run/master.sock");
@@ -200,7 +204,10 @@ impl Stage {
     }
 
     pub(crate) async fn info(&self) -> Option<Info> {
-        Info::parse(&command(&self.config.haproxy.socket, "show info", Duration::from_secs(2)).await.ok()?)
+        // Where a reload failed, the worker of 3.x may have lost its own socket to the one that did not come up.
+        let Self { config, .. } = self;
+        let (socket, master) = (config.haproxy.socket.clone(), config.haproxy.master_socket.clone());
+        Client::new(socket, Some(master), Duration::from_secs(2)).info().await
     }
 
     /// The server lines of the current files whose servers get requests.

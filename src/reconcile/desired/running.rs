@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Candidate, Desired};
 use crate::durable::FileError;
 use crate::haproxy::Generation;
-use crate::haproxy::runtime::Epoch;
+use crate::haproxy::runtime::{Epoch, Features};
 use crate::haproxy::servers::{ServerState, Use};
 use crate::model::{Server, Service, ServiceId};
 use crate::placement::{Occupant, Slot};
@@ -21,8 +21,11 @@ use crate::render::maps::MapName;
 use crate::render::{Block, Files, Templates, Text};
 use crate::state::Changes;
 
+/// The least time between the moment a task begins to leave, or HAProxy refuses to take its server away, and the next try.
+const REMOVAL_REST: Duration = Duration::from_millis(200);
 /// Slots that somebody leaves, of which HAProxy is asked at once: of thousands it would keep everything else waiting.
 const LOOKED_AT_ONCE: usize = 200;
+
 /// Whose a server is, nobody's in a spare, and which slot, by backend and name.
 pub(in crate::reconcile) type Names = BTreeMap<(String, String), (Option<ServiceId>, usize)>;
 /// What servers should report, by backend and name.
@@ -35,7 +38,7 @@ impl Desired {
         self.text = candidate.text;
         self.placement = candidate.placement;
         self.good = self.text.blocks.clone();
-        self.live = epoch.map(|epoch| Live::fresh(epoch, &self.text));
+        self.live = epoch.map(|epoch| Live::fresh(epoch, &self.text, self.features));
         self.leaving.clear();
         self.dirty.clear();
         self.replay();
@@ -46,7 +49,7 @@ impl Desired {
         let Some(live) = self.live.take_if(|live| live.epoch.generation == epoch.generation) else {
             return false;
         };
-        self.live = Some(Live::fresh(epoch, &live.text));
+        self.live = Some(Live::fresh(epoch, &live.text, self.features));
         self.replay();
         true
     }
@@ -69,10 +72,14 @@ impl Desired {
         if self.templates.is_whole() {
             return false;
         }
-        let entries = |service: &Service| self.entries(service);
-        let spares = self.stock.as_text();
-        let live = Live::restore(epoch, &self.good, &self.placement, &spares, loaded, entries);
-        let Some(live) = live else { return false };
+        // Which kind of text it has loaded shows by which one is equal.
+        let restore = |dynamic| {
+            let (spares, entries) = (self.stock.as_text(dynamic), |service: &Service| self.entries(service));
+            Live::restore(epoch, &self.good, &self.placement, &spares, loaded, entries)
+        };
+        let dynamic = self.features.dynamic_servers().then(|| restore(true)).flatten();
+        let Some(mut live) = dynamic.or_else(|| restore(false)) else { return false };
+        live.features = self.features;
         self.text = Text { head: Arc::clone(&self.text.head), ..live.text.clone() };
         for (id, block) in &live.text.blocks {
             let serving = block.slots.iter().filter_map(|slot| match slot {
@@ -101,6 +108,14 @@ impl Desired {
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         self.live.as_ref().map(|live| live.epoch)
+    }
+
+    /// What the worker can do that serves now.
+    pub fn set_features(&mut self, features: Features) {
+        self.features = features;
+        if let Some(live) = &mut self.live {
+            live.features = features;
+        }
     }
 
     /// The same text runs in another worker.
@@ -139,6 +154,10 @@ impl Desired {
         };
         if live.text.head != self.text.head {
             reasons.insert(Reason::Head);
+        }
+        if live.text.dynamic && !self.features.dynamic_servers() {
+            // An older HAProxy has read the text of a newer one: its servers would never go.
+            reasons.insert(Reason::Drift);
         }
         let entries = |service: &Service| self.entries(service);
         for id in &self.dirty {
@@ -198,13 +217,36 @@ impl Desired {
         self.reclaim_spares(&dirty);
     }
 
+    /// HAProxy refused to take these servers away: they stay in maintenance, and are tried again later.
+    pub fn keep(&mut self, servers: &[ServerName]) {
+        let mut kept = Vec::new();
+        for id in &self.dirty {
+            let Some(runs) = self.live.as_ref().and_then(|live| live.text.blocks.get(id)) else { continue };
+            for server in servers.iter().filter(|server| server.backend == runs.service.backend.name) {
+                let Some(index) = server.slot.checked_sub(1) else { continue };
+                if let Some(occupant) = runs.slots.get(index).and_then(Slot::occupant) {
+                    kept.push((id.clone(), index, Slot::Closing(occupant.clone())));
+                }
+            }
+        }
+        for (id, index, slot) in kept {
+            self.placement.set(&id, index, slot);
+            self.reseat(&id);
+            self.leaving.insert((id, index), Instant::now());
+        }
+    }
+
     /// The server states that the running worker should report for some services.
     #[must_use]
     pub fn expected_states(&self, services: &BTreeSet<ServiceId>) -> BTreeMap<(String, String), ServerState> {
         let mut expected = BTreeMap::new();
         let Some(live) = &self.live else { return expected };
         for block in services.iter().filter_map(|id| live.text.blocks.get(id)) {
+            let dynamic = live.text.is_dynamic(&block.service.backend);
             for (slot, number) in block.slots.iter().zip(1..) {
+                if dynamic && *slot == Slot::Free {
+                    continue;
+                }
                 let name = (block.service.backend.name.clone(), format!("slot{number}"));
                 expected.insert(name, ServerState::of(slot));
             }
@@ -293,9 +335,17 @@ impl Desired {
         if backends.is_empty() {
             return Some((names, expected));
         }
-        let mut expect = |id: Option<&ServiceId>, backend: &str, slots: &[Slot]| {
+        let is_there = |backend: &str, server: &str| {
+            let by_name = |difference: &Difference| difference.is_found(backend, server);
+            found.iter().any(by_name)
+        };
+        let mut expect = |id: Option<&ServiceId>, backend: &str, slots: &[Slot], dynamic: bool| {
             for (index, slot) in slots.iter().enumerate() {
                 let name = (backend.to_owned(), format!("slot{}", index + 1));
+                // A server of another hand's has the name of a slot that nobody sits in.
+                if dynamic && *slot == Slot::Free && !is_there(backend, &name.1) {
+                    continue;
+                }
                 names.insert(name.clone(), (id.cloned(), index));
                 expected.insert(name, ServerState::of(slot));
             }
@@ -303,12 +353,12 @@ impl Desired {
         for (id, block) in &live.text.blocks {
             let backend = block.service.backend.name.as_str();
             if backends.contains(backend) {
-                expect(Some(id), backend, &block.slots);
+                expect(Some(id), backend, &block.slots, live.text.is_dynamic(&block.service.backend));
             }
         }
         for backend in backends {
             if let Some(spare) = live.text.spares.get(backend) {
-                expect(None, backend, &vec![Slot::Free; spare.slots]);
+                expect(None, backend, &vec![Slot::Free; spare.slots], false);
             }
         }
         Some((names, expected))
@@ -403,7 +453,15 @@ impl Desired {
                 Some(Slot::Draining(occupant)) if used.sessions == 0 || since.elapsed() >= drain_timeout => {
                     Slot::Closing(occupant.clone())
                 }
-                Some(Slot::Closing(_)) if used.sessions == 0 && used.connections == 0 => Slot::Free,
+                Some(Slot::Closing(_)) if used.sessions == 0 && used.connections == 0 => {
+                    let text = self.live.as_ref().map(|live| &live.text);
+                    let removes = text.is_some_and(|text| text.is_dynamic(&service.backend));
+                    let may_remove = self.features.dynamic_servers() && since.elapsed() >= REMOVAL_REST;
+                    if removes && !may_remove {
+                        continue;
+                    }
+                    Slot::Free
+                }
                 _ => continue,
             };
             moved.insert((id.clone(), *index));

@@ -53,12 +53,18 @@ impl Stock {
         self.0.contains_key(backend)
     }
 
-    pub(super) fn spares(&self) -> Spares {
-        self.0.clone()
+    /// All of them; `dynamic` without slots, as a worker has them that takes servers while it runs: each of their
+    /// algorithms lets it.
+    pub(super) fn spares(&self, dynamic: bool) -> Spares {
+        if !dynamic {
+            return self.0.clone();
+        }
+        let empty = |spare: &Arc<Spare>| Arc::new(Spare { slots: 0, ..Spare::clone(spare) });
+        self.0.iter().map(|(name, spare)| (Arc::clone(name), empty(spare))).collect()
     }
 
-    pub(super) fn as_text(&self) -> Text {
-        Text { spares: self.spares(), ..Text::default() }
+    pub(super) fn as_text(&self, dynamic: bool) -> Text {
+        Text { spares: self.spares(dynamic), dynamic, ..Text::default() }
     }
 }
 
@@ -120,6 +126,11 @@ impl Desired {
         if has.is_some_and(|name| !self.stock.has(name)) {
             return Ok(None);
         }
+        // Better than a spare is a backend of its own name.
+        let own = || self.templates.service(service, None, false);
+        if has.is_none() && live.defaults_of(service, &own()?).is_some() {
+            return Ok(None);
+        }
         let profile = profile(&self.templates, service)?;
         let fits = |(name, spare): &(&Arc<str>, &Arc<Spare>)| match has {
             Some(has) => has == &***name && spare.profile == profile,
@@ -161,7 +172,8 @@ impl Desired {
                 && is_empty
                 && same
             {
-                let spare = Arc::new(Spare { slots: runs.slots.len(), ..Spare::clone(spare) });
+                let slots = if live.text.dynamic { 0 } else { runs.slots.len() };
+                let spare = Arc::new(Spare { slots, ..Spare::clone(spare) });
                 gone.push((id.clone(), Arc::clone(name), spare));
             }
         }
