@@ -288,6 +288,7 @@ impl Builder<'_> {
         }
         routes.sort();
         routes.dedup();
+        routes.shrink_to_fit();
         routes
     }
 

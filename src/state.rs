@@ -359,7 +359,10 @@ impl State {
             unsettled.extend(self.claims.replace(&id, &wanted.services));
             if self.apps.contains_key(&id) {
                 let AppServices { services, problems } = wanted;
-                let services = services.into_iter().map(Arc::new).collect();
+                // Collected, the list would keep the room that the services themselves took.
+                let mut shared = Vec::with_capacity(services.len());
+                shared.extend(services.into_iter().map(Arc::new));
+                let services = shared;
                 self.wanted.insert(id.clone(), Wanted { services, problems });
             } else {
                 self.wanted.remove(&id);
