@@ -60,12 +60,12 @@ mod tests {
         let all = Features { wait: true, ..all };
         assert_eq!(Features::parse(&format!("{HELP}{wait}{UNKNOWN}")), all);
         assert!(!all.dynamic_servers());
-        // As 3.2 and 3.4 are documented; they were not at hand.
+        // As 3.2.26 and 3.4.7 say it.
         let listed = "\nList of keywords supported for dynamic server:\nbackup\ncheck\ninit-state\n";
         let all = Features { add_server_help: true, ..all };
         assert_eq!(Features::parse(&format!("{HELP}{wait}{listed}")), all);
         assert!(all.dynamic_servers());
-        let backend = "  add backend <name> from <defproxy>      : add a backend\n";
+        let backend = "  add backend <backend>                   : add a new backend (see doc)\n";
         let all = Features { add_backend: true, ..all };
         assert_eq!(Features::parse(&format!("{HELP}{backend}{wait}{listed}")), all);
         for nothing in ["", "\n", "Permission denied\n\n", "Unknown command: 'help'"] {
