@@ -11,7 +11,7 @@ mod info;
 mod maps;
 mod reply;
 
-pub use client::{Client, TransactionError, transact};
+pub use client::{Client, TransactionError};
 pub use exchange::command;
 pub use features::Features;
 pub use info::{Epoch, Info, Processes};

@@ -356,19 +356,6 @@ async fn through_master(
     }
 }
 
-/// Sends commands to one worker on its own socket: [`Client::transact`] without a second way.
-///
-/// # Errors
-/// See [`TransactionError`]; commands of the line that failed may have been carried out.
-pub async fn transact(
-    socket: &Path,
-    epoch: Epoch,
-    commands: &[String],
-    deadline: Duration,
-) -> Result<Vec<Reply>, TransactionError> {
-    Client::new(socket, None, deadline).transact(epoch, commands).await
-}
-
 /// The room that the prefix of each command takes behind the master's socket: `@!`, a process id, a space and the `;`.
 const PREFIX: usize = 14;
 
