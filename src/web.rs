@@ -29,6 +29,12 @@ use crate::model::TaskId;
 use crate::reconcile::standing::Running;
 use crate::telemetry::Metrics;
 
+mod caller;
+mod error;
+
+pub use caller::{Caller, Role};
+pub use error::ApiError;
+
 /// Connections at once; more wait in the backlog.
 const CONNECTIONS: usize = 64;
 /// How long the header of a request may take, and how long a connection may be idle.
@@ -182,11 +188,13 @@ fn router(seen: Seen) -> Router {
 
 /// Lets a request through that was meant for this host. A page from elsewhere whose name was made to point here by its DNS
 /// sends its own name.
-async fn only_loopback(request: Request, next: Next) -> Response {
+async fn only_loopback(mut request: Request, next: Next) -> Response {
     if !is_for_loopback(&request) {
         let words = "only 127.0.0.1, [::1] and localhost are answered to; see web.listen\n";
         return (StatusCode::MISDIRECTED_REQUEST, words).into_response();
     }
+    // There are no users yet.
+    request.extensions_mut().insert(Caller::anonymous());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
