@@ -16,11 +16,13 @@ use crate::render::DIR_MARK;
 pub mod claims;
 mod criterion;
 pub mod deployment;
+pub mod exposure;
 mod health;
 mod labels;
 mod policy;
 mod treatment;
 
+pub use labels::explained::{Explained, explained};
 use labels::{AppLabels, PortLabels};
 use policy::Policy;
 
