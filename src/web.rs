@@ -35,6 +35,7 @@ use crate::view::View;
 pub mod api;
 mod caller;
 mod error;
+mod pages;
 
 pub use caller::{Caller, Role};
 pub use error::ApiError;
@@ -200,7 +201,8 @@ fn router(seen: Seen) -> Router {
         .route("/status", get(status))
         .route("/api/v2/tasks/{task}", get(task))
         .merge(api::router())
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
+        .merge(pages::router())
+        .fallback(pages::no_such_page)
         .with_state(seen)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER))
@@ -219,7 +221,7 @@ async fn only_loopback(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

@@ -2,14 +2,14 @@
 //! `docs/pages.md` says what each shows.
 
 use axum::Router;
-use axum::extract::{FromRequestParts, OriginalUri};
+use axum::extract::{FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::{Caller, Role, Seen};
+use super::{ApiError, Caller, Role, Seen};
 
 mod assets;
 mod error;
@@ -26,6 +26,17 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 pub(super) fn router() -> Router<Seen> {
     Router::new().route("/assets/{file}", get(assets::asset))
+}
+
+/// What is said of a path that leads nowhere: a page to a browser, a line to a program.
+pub(super) async fn no_such_page(reader: Result<Reader, PageError>, request: Request) -> Response {
+    let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if !accepts.is_some_and(|accept| accept.contains("text/html")) {
+        return (StatusCode::NOT_FOUND, "there is no such page\n").into_response();
+    }
+    let detail = format!("Nothing of Causeway's is at {}.", request.uri().path());
+    let error = ApiError::new(StatusCode::NOT_FOUND, detail);
+    reader.map_or_else(IntoResponse::into_response, |reader| PageError::to(&reader, error).into_response())
 }
 
 /// A screen, as the navigation names it.
@@ -66,8 +77,7 @@ impl FromRequestParts<Seen> for Reader {
         let caller = Caller::from_request_parts(parts, seen).await?;
         let view = seen.view.borrow().clone();
         let problems = view.problems().count() + seen.running.brought().put_aside.size();
-        let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
-        let url = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let url = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Ok(Self { caller, problems, url })
     }
 }

@@ -16,8 +16,9 @@ struct Asset {
     content: &'static str,
 }
 
-static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("causeway", "css", "text/css", include_str!("../../../templates/assets/causeway.css")));
+static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("causeway", "css", "text/css", include_str!("../../../templates/assets/causeway.css"))
+});
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("causeway", "js", "text/javascript", include_str!("../../../templates/assets/causeway.js"))
 });

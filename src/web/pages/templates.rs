@@ -140,6 +140,5 @@ pub(super) fn in_url(text: &str) -> String {
     text.bytes().map(shown).collect()
 }
 
-
 #[cfg(test)]
 mod tests;
