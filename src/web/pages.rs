@@ -13,6 +13,8 @@ use super::{ApiError, Caller, Role, Seen};
 
 mod assets;
 mod error;
+mod services;
+mod strip;
 mod templates;
 mod words;
 
@@ -25,7 +27,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 pub(super) fn router() -> Router<Seen> {
-    Router::new().route("/assets/{file}", get(assets::asset))
+    Router::new().route("/", get(services::show)).route("/assets/{file}", get(assets::asset))
 }
 
 /// What is said of a path that leads nowhere: a page to a browser, a line to a program.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Serialize;
 use tera::{Context, Kwargs, State, Tera, Value};
 
-use super::words;
+use super::{strip, words};
 
 macro_rules! templates {
     ($($name:literal),* $(,)?) => {
@@ -14,7 +14,8 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 2] = templates!["layout.html", "error.html"];
+const TEMPLATES: [(&str, &str); 5] =
+    templates!["layout.html", "error.html", "services.html", "service_row.html", "strip.html"];
 
 static TERA: LazyLock<Result<Tera, String>> = LazyLock::new(|| load().map_err(|error| told(&error)));
 
@@ -26,6 +27,7 @@ fn load() -> tera::TeraResult<Tera> {
     tera.register_filter("rate", rate);
     tera.register_filter("count", count);
     tera.register_filter("seconds", seconds);
+    tera.register_filter("bars", strip::bars);
     tera.register_filter("in_url", |text: &str, _: Kwargs, _: &State| in_url(text));
     tera.register_filter("state", |name: &str, _: Kwargs, _: &State| words::STATES.chip(name));
     tera.register_filter("kind", |name: &str, _: Kwargs, _: &State| words::KINDS.chip(name));
@@ -97,8 +99,12 @@ fn breakable(text: &str, _: Kwargs, _: &State) -> Value {
     Value::safe_string(&marked)
 }
 
-/// So many a second.
 fn rate(value: f64, _: Kwargs, _: &State) -> String {
+    a_second(value)
+}
+
+/// So many a second.
+pub(super) fn a_second(value: f64) -> String {
     match value {
         value if value <= 0.0 => "0".to_owned(),
         value if value < 0.1 => "<0.1".to_owned(),
@@ -120,8 +126,12 @@ fn thousands(digits: &str) -> String {
     digits.chars().enumerate().flat_map(place).collect()
 }
 
+fn seconds(value: f64, _: Kwargs, _: &State) -> String {
+    span(value)
+}
+
 /// A span of time, in the unit that fits.
-pub(super) fn seconds(value: f64, _: Kwargs, _: &State) -> String {
+pub(super) fn span(value: f64) -> String {
     match value {
         value if value < 0.001 => "under 1 ms".to_owned(),
         value if value < 1.0 => format!("{:.0} ms", value * 1_000.0),
