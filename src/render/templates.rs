@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tera::{Context, Kwargs, State, Tera};
 
 use super::maps::{MapName, Maps};
@@ -141,6 +141,23 @@ pub struct Templates {
     whole: Option<String>,
     /// Nothing but what Causeway itself writes says anything of servers.
     plain: bool,
+    texts: BTreeMap<String, String>,
+}
+
+/// Templates as they are kept with a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptTemplates {
+    whole: Option<String>,
+    texts: BTreeMap<String, String>,
+}
+
+impl TryFrom<KeptTemplates> for Templates {
+    type Error = TemplateError;
+
+    /// Parses templates that were kept.
+    fn try_from(kept: KeptTemplates) -> Result<Self, TemplateError> {
+        Self::parse(kept.texts, kept.whole)
+    }
 }
 
 impl Templates {
@@ -167,6 +184,10 @@ impl Templates {
         if let Some(path) = &config.file {
             texts.insert(path.display().to_string(), read(path)?);
         }
+        Self::parse(texts, whole)
+    }
+
+    fn parse(texts: BTreeMap<String, String>, whole: Option<String>) -> Result<Self, TemplateError> {
         let plain = !texts.values().any(|text| text.contains("default-server"))
             && texts.get(SERVICE).is_some_and(|text| text.contains("service.backend.balance"));
         let mut tera = Tera::new();
@@ -174,8 +195,14 @@ impl Templates {
         tera.register_function("servers", Servers);
         let suffixes: Vec<String> = texts.keys().cloned().collect();
         tera.autoescape_on(suffixes);
-        tera.add_raw_templates(texts)?;
-        Ok(Self { tera, whole, plain })
+        tera.add_raw_templates(texts.clone())?;
+        Ok(Self { tera, whole, plain, texts })
+    }
+
+    /// The templates, to be kept with a generation.
+    #[must_use]
+    pub fn kept(&self) -> KeptTemplates {
+        KeptTemplates { whole: self.whole.clone(), texts: self.texts.clone() }
     }
 
     /// Checks that everything the templates name exists, by rendering an example.
