@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
+
 use crate::config::Config;
+use crate::haproxy::Certificates;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{RouteMatch, Service, ServiceId, TaskId};
@@ -21,6 +24,7 @@ use super::live::{Live, Wanted};
 use super::rollback::RolledBack;
 
 mod blame;
+mod certificates;
 mod earlier;
 mod happened;
 mod orders;
@@ -41,8 +45,12 @@ pub struct Desired {
     rolled_back: Option<Arc<RolledBack>>,
     head: HeadContext,
     ports: ServicePorts,
+    pages: BTreeMap<String, Bytes>,
+    certificates: Certificates,
     /// Pages and certificates, by their path in a generation.
-    extra: Arc<BTreeMap<String, Vec<u8>>>,
+    extra: Arc<BTreeMap<String, Bytes>>,
+    /// Those that the worker has loaded.
+    loaded_extra: Arc<BTreeMap<String, Bytes>>,
     /// The spare backends that a HAProxy gets when it reads its text anew.
     stock: Stock,
     spare_terms: SpareTerms,
@@ -89,7 +97,7 @@ impl Desired {
         templates: Templates,
         head: HeadContext,
         ports: ServicePorts,
-        extra: BTreeMap<String, Vec<u8>>,
+        (pages, certificates): (BTreeMap<String, Bytes>, Certificates),
         config: &Config,
     ) -> Self {
         let journal = Journal::new(&config.haproxy.state_dir);
@@ -97,7 +105,7 @@ impl Desired {
         let rolled_back = RolledBack::load(&config.haproxy.state_dir).map(Arc::new);
         let templates = Arc::clone(rolled_back.as_ref().map_or(&templates_of_today, |to| &to.templates));
         let spare_terms = SpareTerms::from(config);
-        Self {
+        let mut desired = Self {
             stock: Stock::new(&templates, spare_terms),
             spare_terms,
             templates,
@@ -105,7 +113,10 @@ impl Desired {
             rolled_back,
             head,
             ports,
-            extra: Arc::new(extra),
+            pages,
+            certificates,
+            extra: Arc::default(),
+            loaded_extra: Arc::default(),
             placement: journal.load(),
             journal,
             live: None,
@@ -121,7 +132,9 @@ impl Desired {
             tried_again: None,
             head_stale: true,
             before: BTreeMap::new(),
-        }
+        };
+        desired.gather_extra();
+        desired
     }
 
     /// The tasks that got requests when the earlier Causeway wrote them down.
@@ -192,6 +205,7 @@ impl Desired {
     /// # Errors
     /// A template that fails on the head; a service on which one fails is put aside.
     pub fn candidate(&mut self) -> Result<Candidate, TemplateError> {
+        self.name_certificates();
         self.render_head()?;
         let (mut text, mut placement) = (self.text.clone(), self.placement.clone());
         text.dynamic = self.features.dynamic_servers() && self.templates.let_add_servers();
@@ -358,11 +372,12 @@ impl Desired {
         service: Arc<Service>,
         old: Option<&Block>,
     ) -> Result<(Arc<Service>, Shape), TemplateError> {
-        if self.templates.is_whole() {
-            return Ok((service, Shape::default()));
-        }
         if let Some(old) = old.filter(|old| old.service.same_shape(&service)) {
             return Ok((service, Arc::clone(&old.shape)));
+        }
+        self.templates.prove_guards(&self.head, &service)?;
+        if self.templates.is_whole() {
+            return Ok((service, Shape::default()));
         }
         let own_bind = self.own_bind(&service);
         if own_bind.is_none()
