@@ -15,6 +15,7 @@ use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Certificates, Driver, External, Managed, stats};
 use crate::history::History;
 use crate::reconcile::desired::Desired;
+use crate::reconcile::orders::Orders;
 use crate::reconcile::standing::{Brought, Running};
 use crate::reconcile::{Outside, Pending, Reconciler};
 use crate::render::{Files, Templates};
@@ -25,6 +26,7 @@ use crate::state::State;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
 use crate::view::{Counts, View};
+use crate::web::api::status::Origins;
 use crate::web::{self, Door};
 
 pub mod inputs;
@@ -71,8 +73,11 @@ async fn run_locked(
     let (brought, running) = watch::channel(Brought::default());
     let (viewed, view) = watch::channel(View::default());
     let history = History::default();
-    let running = Running::new(running, &config.haproxy);
-    let seen = web::Seen { metrics: metrics.clone(), running, view, history: history.clone() };
+    let (orders, ordered) = Orders::new();
+    let running = Running::new(running, orders, &config.haproxy);
+    let origins = Origins::from(&config);
+    let marathon_status = std::sync::Arc::clone(&origins.marathon);
+    let seen = web::Seen { metrics: metrics.clone(), running, view, history: history.clone(), origins };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
     let managed = config.haproxy.mode == HaproxyMode::Managed;
@@ -90,11 +95,12 @@ async fn run_locked(
     let desired = Desired::new(templates, head, ports.clone(), (pages, certificates), &config);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
+    let _set_once = marathon_status.set(marathon.status());
     let mut state =
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
     let pending = Pending::default();
-    let outside = Outside { brought, history };
+    let outside = Outside { brought, history, orders: ordered };
     let reconciler =
         Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), outside);
 

@@ -8,7 +8,7 @@ use crate::config::{LogConfig, LogFormat};
 
 mod last_hour;
 pub mod metrics;
-mod process;
+pub(crate) mod process;
 mod statsd;
 
 pub use last_hour::LastHour;

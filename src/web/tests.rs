@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::config::Config;
+use crate::reconcile::orders::Orders;
 use crate::telemetry::metrics::Source;
 
 struct Served {
@@ -42,8 +43,8 @@ fn status(answer: &str) -> &str {
 fn seen(metrics: &Metrics) -> Seen {
     let (_nobody, brought) = watch::channel(Default::default());
     let (_nobody, view) = watch::channel(Default::default());
-    let running = Running::new(brought, &Config::default().haproxy);
-    Seen { metrics: metrics.clone(), running, view, history: Default::default() }
+    let running = Running::new(brought, Orders::new().0, &Config::default().haproxy);
+    Seen { metrics: metrics.clone(), running, view, history: Default::default(), origins: Default::default() }
 }
 
 #[tokio::test]
