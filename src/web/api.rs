@@ -38,7 +38,7 @@ pub(super) fn router() -> Router<Seen> {
 
 /// The query of a request; one that cannot be understood is answered as the API answers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<T>(pub(super) T);
+pub(in crate::web) struct Asked<T>(pub(in crate::web) T);
 
 impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     type Rejection = ApiError;
