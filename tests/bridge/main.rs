@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "the stage of a test may panic as its tests may")]
 
 mod api;
+mod browser;
 mod claims;
 mod dynamic;
 mod external;
@@ -13,6 +14,7 @@ mod labels_each;
 mod labels_live;
 mod leaving;
 mod metrics;
+mod pages;
 mod recovery;
 mod rule_2;
 mod rules_file;
