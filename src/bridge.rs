@@ -74,7 +74,8 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let running = Running::new(running, orders, &config.haproxy);
     let origins = Origins::from(&config);
     let marathon_status = std::sync::Arc::clone(&origins.marathon);
-    let seen = web::Seen { metrics: metrics.clone(), running, view, history: history.clone(), origins, doors };
+    let seen =
+        web::Seen { metrics: metrics.clone(), running, view, history: history.clone(), origins, doors };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
     let managed = config.haproxy.mode == HaproxyMode::Managed;
