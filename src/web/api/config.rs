@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use axum::Router;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -20,7 +20,7 @@ use crate::reconcile::rollback::{Note, is_kept};
 use crate::reconcile::standing::Running;
 use crate::render::maps::MapName;
 use crate::render::{Files, Text, without_secrets};
-use crate::web::{ApiError, Caller, Seen};
+use crate::web::{ApiError, Audit, Caller, Seen};
 
 /// How much of a difference is shown, in bytes.
 const DIFFERENCE: usize = 4_000_000;
@@ -290,12 +290,15 @@ pub struct ReleaseOrder {
         (status = 404, description = "The generation is not kept"), (status = 503, description = "HAProxy is not there yet")))]
 pub(super) async fn roll_back(
     caller: Caller,
+    Extension(audit): Extension<Audit>,
     State(running): State<Running>,
     order: Result<Json<RollbackOrder>, JsonRejection>,
 ) -> Result<Json<ShownRollback>, ApiError> {
     let by = admin(&caller)?;
     let Json(RollbackOrder { generation, why }) = order?;
     let why = said("why", &why)?;
+    audit.why(&why);
+    audit.about(&format!("generation {generation}"));
     running.order(Order::Rollback { generation, by: by.clone(), why: why.clone() }).await?;
     let note = running.brought().rolled_back.as_ref().map(|to| to.note.clone());
     let note = note.unwrap_or(Note { generation, by, why, since: SystemTime::now() });
@@ -308,12 +311,15 @@ pub(super) async fn roll_back(
         (status = 404, description = "Nothing was gone back to"), (status = 503, description = "HAProxy is not there yet")))]
 pub(super) async fn release(
     caller: Caller,
+    Extension(audit): Extension<Audit>,
     State(running): State<Running>,
     order: Result<Json<ReleaseOrder>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
     let by = admin(&caller)?;
     let Json(ReleaseOrder { why }) = order?;
-    running.order(Order::Release { by, why: said("why", &why)? }).await?;
+    let why = said("why", &why)?;
+    audit.why(&why);
+    running.order(Order::Release { by, why }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,5 +1,6 @@
 //! Setting one server by hand: drained before work on its host, back afterwards, with less weight for a try.
 
+use axum::Extension;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::response::Json;
@@ -14,7 +15,7 @@ use crate::placement::Admin;
 use crate::reconcile::orders::Order;
 use crate::reconcile::standing::Running;
 use crate::view::View;
-use crate::web::{ApiError, Caller};
+use crate::web::{ApiError, Audit, Caller};
 
 /// HAProxy's most (configuration manual, 5.2, `weight`).
 const WEIGHT_MAX: u32 = 256;
@@ -63,6 +64,7 @@ pub struct ServerSet {
         (status = 503, description = "HAProxy does not have it yet")))]
 pub(super) async fn set_server(
     caller: Caller,
+    Extension(audit): Extension<Audit>,
     path: Result<Path<String>, PathRejection>,
     Asked(which): Asked<Which>,
     State(view): State<View>,
@@ -79,6 +81,7 @@ pub(super) async fn set_server(
     }
     let Json(order) = order?;
     let why = said("why", &order.why)?;
+    audit.why(&why);
     if let Some(weight) = order.weight.filter(|weight| *weight > WEIGHT_MAX) {
         let detail = format!("weight: {weight} is above {WEIGHT_MAX}");
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
