@@ -65,7 +65,8 @@ impl IntoResponse for PageError {
             StatusCode::SERVICE_UNAVAILABLE => "Not just now",
             _ => status.canonical_reason().unwrap_or("Error"),
         };
-        let shown = Shown { status: status.as_u16(), title, detail: self.error.detail(), back: self.back.as_deref() };
+        let shown =
+            Shown { status: status.as_u16(), title, detail: self.error.detail(), back: self.back.as_deref() };
         reader.page_with(status, "error.html", Screen::Other, title, &shown)
     }
 }

@@ -25,8 +25,12 @@ mod sentence;
 use sentence::{Sentence, sentence};
 
 /// The parts of the page that are looked at one at a time; the first where nobody chose.
-const TABS: [(&str, &str); 4] =
-    [("routes", "Routes"), ("labels", "Labels and rules"), ("config", "Configuration"), ("changes", "Changes")];
+const TABS: [(&str, &str); 4] = [
+    ("routes", "Routes"),
+    ("labels", "Labels and rules"),
+    ("config", "Configuration"),
+    ("changes", "Changes"),
+];
 
 /// Which service, and which part of the page.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -92,13 +96,13 @@ pub(super) async fn show(
     let (running, metrics) = (State(seen.running.clone()), State(seen.metrics.clone()));
     let which = Asked(Which { port_index: asks.port });
     let (caller, history) = (reader.caller.clone(), State(seen.history.clone()));
-    let found =
-        service(caller, Ok(Path(path)), which, State(view.clone()), running, metrics, history).await;
+    let found = service(caller, Ok(Path(path)), which, State(view.clone()), running, metrics, history).await;
     let Json(mut detail) = match (found, view.apps.get(&app)) {
         (Ok(found), _) => found,
         // There is such an app: why it is not served is worth a page.
         (Err(error), Some(known)) if error.status() == StatusCode::NOT_FOUND => {
-            let served = view.settled.get(&app).map(|settled| settled.services.as_slice()).unwrap_or_default();
+            let served =
+                view.settled.get(&app).map(|settled| settled.services.as_slice()).unwrap_or_default();
             let content = Unexposed {
                 app: app.as_str(),
                 why: why_not(&view, known),
@@ -179,8 +183,16 @@ pub(super) async fn order(
     let back = format!("/services{}?port={}#servers", in_url(app), asks.port.unwrap_or_default());
     let (view, running) = (State(seen.view.borrow().clone()), State(seen.running.clone()));
     let which = Asked(Which { port_index: asks.port });
-    set_server(reader.caller.clone(), Extension(audit), Ok(Path(path.clone())), which, view, running, Ok(ordered))
-        .await
-        .map_err(|error| PageError::to(&reader, error).back_to(back.clone()))?;
+    let Json(_set) = set_server(
+        reader.caller.clone(),
+        Extension(audit),
+        Ok(Path(path.clone())),
+        which,
+        view,
+        running,
+        Ok(ordered),
+    )
+    .await
+    .map_err(|error| PageError::to(&reader, error).back_to(back.clone()))?;
     Ok(Redirect::to(&back).into_response())
 }

@@ -137,7 +137,9 @@ fn traffic(seen: &Seen) -> Tile {
         tone: "",
         more: String::new(),
         picture: Some(Picture {
-            what: format!("Requests in each minute of the last hour, now {now} a second; errors are in front"),
+            what: format!(
+                "Requests in each minute of the last hour, now {now} a second; errors are in front"
+            ),
             minutes: requests,
             bad: errors,
         }),

@@ -102,10 +102,25 @@ pub(super) const KINDS: Words = Words(&[
 /// The states of a server.
 pub(super) const SERVERS: Words = Words(&[
     word("serving", "In use", "good", "It gets requests."),
-    word("by_hand", "Out by hand", "warn", "Somebody took it out: it gets no new requests until it is put back, or the time is over."),
-    word("draining", "Draining", "warn", "It leaves: it gets no new requests but those that stick to it, and finishes what it has."),
+    word(
+        "by_hand",
+        "Out by hand",
+        "warn",
+        "Somebody took it out: it gets no new requests until it is put back, or the time is over.",
+    ),
+    word(
+        "draining",
+        "Draining",
+        "warn",
+        "It leaves: it gets no new requests but those that stick to it, and finishes what it has.",
+    ),
     word("closing", "Closing", "idle", "It has left; its place is free again when nothing uses it any more."),
-    word("out", "Not used", "idle", "A task of the app that may get no requests: Marathon's word on it says why."),
+    word(
+        "out",
+        "Not used",
+        "idle",
+        "A task of the app that may get no requests: Marathon's word on it says why.",
+    ),
 ]);
 
 /// How a change was done.

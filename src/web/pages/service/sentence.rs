@@ -27,11 +27,19 @@ pub(super) fn sentence(service: &ServiceDetail) -> Sentence {
     }
     if row.servers_total == 0 && !service.servers.iter().any(takes_requests) {
         let more = "Clients get 503. Give the app instances in Marathon to serve.".to_owned();
-        return of("idle", "Not serving: it is suspended, Marathon is to run no instance of it.".to_owned(), vec![more]);
+        return of(
+            "idle",
+            "Not serving: it is suspended, Marathon is to run no instance of it.".to_owned(),
+            vec![more],
+        );
     }
     if service.closed {
         let more = "Its labels ask to keep somebody out in a way that is not understood, so nobody is let in; its problems say which label.";
-        return of("bad", "Not serving: it is closed, every request gets 503.".to_owned(), vec![more.to_owned()]);
+        return of(
+            "bad",
+            "Not serving: it is closed, every request gets 503.".to_owned(),
+            vec![more.to_owned()],
+        );
     }
     let taking = service.servers.iter().filter(|server| takes_requests(server)).count();
     let whole = service.servers.len().max(row.servers_total);
@@ -43,7 +51,8 @@ pub(super) fn sentence(service: &ServiceDetail) -> Sentence {
         return of("bad", format!("Not serving: {why}."), more);
     }
     let Some(way) = way(service) else {
-        let lead = format!("Not reachable: {} it, but nothing leads to it.", takes(taking, whole));
+        let them = if taking == 1 { "it" } else { "them" };
+        let lead = format!("Not reachable: {} requests, but nothing leads to {them}.", takes(taking, whole));
         let mut more = lost(service);
         if more.is_empty() {
             more.push("It has neither a host nor a path nor a service port; HAPROXY_0_VHOST or a rule gives it one.".to_owned());
@@ -58,7 +67,11 @@ pub(super) fn sentence(service: &ServiceDetail) -> Sentence {
     more.extend(lost(service));
     if row.state == "last_good" {
         more.splice(0..0, of_block(service));
-        return of("warn", format!("Serving {way}, as it was defined before: HAProxy refuses its newest definition."), more);
+        return of(
+            "warn",
+            format!("Serving {way}, as it was defined before: HAProxy refuses its newest definition."),
+            more,
+        );
     }
     if taking < row.servers_total {
         more.splice(0..0, out(service));
@@ -122,7 +135,9 @@ fn why_none(service: &ServiceDetail) -> (String, Vec<String>) {
     let servers = &service.servers;
     if servers.is_empty() {
         let wants = service.row.servers_total;
-        let more = format!("The app is to have {wants}; Marathon's deployments and its offers say what it waits for.");
+        let more = format!(
+            "The app is to have {wants}; Marathon's deployments and its offers say what it waits for."
+        );
         return ("Marathon runs no task of it".to_owned(), vec![more]);
     }
     let serving: Vec<&ShownServer> = servers.iter().filter(|server| server.state == "serving").collect();
@@ -131,7 +146,10 @@ fn why_none(service: &ServiceDetail) -> (String, Vec<String>) {
     {
         let who = first.by.as_deref().unwrap_or("somebody at HAProxy's socket");
         let what_for = first.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-        return (format!("its servers were taken out by hand, by {who}{what_for}"), vec!["Put one back below.".to_owned()]);
+        return (
+            format!("its servers were taken out by hand, by {who}{what_for}"),
+            vec!["Put one back below.".to_owned()],
+        );
     }
     if !serving.is_empty() {
         let words = serving.iter().find_map(|server| {
@@ -144,14 +162,14 @@ fn why_none(service: &ServiceDetail) -> (String, Vec<String>) {
     let reasons = out(service);
     match reasons.as_slice() {
         [] => ("its servers are leaving, and no other is there".to_owned(), Vec::new()),
-        [only] => (only.trim_end_matches('.').to_lowercase_first(), Vec::new()),
+        [only] => (behind_colon(only), Vec::new()),
         _ => ("none of its tasks may get requests".to_owned(), reasons),
     }
 }
 
 /// Why servers get no requests, a line for each reason.
 fn out(service: &ServiceDetail) -> Vec<String> {
-    let mut reasons: BTreeMap<(usize, &str), usize> = BTreeMap::new();
+    let mut reasons: BTreeMap<(usize, [&str; 2]), usize> = BTreeMap::new();
     for server in &service.servers {
         if let Some(reason) = reason(server) {
             *reasons.entry(reason).or_default() += 1;
@@ -159,54 +177,60 @@ fn out(service: &ServiceDetail) -> Vec<String> {
     }
     let missing = service.row.servers_total.saturating_sub(service.servers.len());
     if missing > 0 {
-        reasons.insert((9, "not there yet: Marathon has not started"), missing);
+        reasons.insert((9, ["is not started by Marathon yet", "are not started by Marathon yet"]), missing);
     }
-    let told = |((_, words), count): ((usize, &str), usize)| match (words.split_once(": "), count) {
-        (Some((what, _)), 1) if what == "not there yet" => "One task is not started by Marathon yet.".to_owned(),
-        (Some((what, _)), many) if what == "not there yet" => format!("{many} tasks are not started by Marathon yet."),
-        (_, 1) => format!("One task {words}."),
-        (_, many) => format!("{many} tasks {}.", words.replacen("is ", "are ", 1).replacen("has ", "have ", 1).replacen("was ", "were ", 1)),
+    let told = |((_, [one, many]), count): ((usize, [&str; 2]), usize)| match count {
+        1 => format!("One task {one}."),
+        count => format!("{count} tasks {many}."),
     };
     reasons.into_iter().map(told).collect()
 }
 
-/// Why a server gets no requests, with a number to order by.
-fn reason(server: &ShownServer) -> Option<(usize, &'static str)> {
+/// Why a server gets no requests: a number to order by, and the words for one and for many.
+fn reason(server: &ShownServer) -> Option<(usize, [&'static str; 2])> {
     if takes_requests(server) {
         return None;
     }
     if by_hand(server).is_some() {
-        return Some((0, "was taken out by hand"));
+        return Some((0, ["was taken out by hand", "were taken out by hand"]));
     }
     if is_down(server) {
-        return Some((1, "is down by HAProxy's own checks"));
+        return Some((1, ["is down by HAProxy's own checks", "are down by HAProxy's own checks"]));
     }
-    let Some(task) = &server.marathon else { return Some((8, "is gone, and its server is leaving")) };
+    let Some(task) = &server.marathon else {
+        return Some((8, ["is gone, and its server is leaving", "are gone, and their servers are leaving"]));
+    };
     Some(match task.state {
-        "starting" => (2, "is starting"),
-        "killing" => (6, "is being killed"),
-        "unreachable" => (5, "is on an agent that Marathon cannot reach"),
-        "ended" => (7, "has ended"),
-        _ if task.health == "unhealthy" => (3, "is unhealthy by Marathon's health check"),
-        _ if !task.ready => (4, "is not ready yet, by its readiness check"),
-        _ if server.endpoint.is_none() => (4, "has no address that HAProxy could reach"),
-        _ if task.health == "unknown" => (3, "is not known to be healthy yet"),
-        _ if matches!(server.state, "draining" | "closing") => (7, "is drained: another has its place"),
-        _ => (7, "is not among the servers yet"),
+        "starting" => (2, ["is starting", "are starting"]),
+        "killing" => (6, ["is being killed", "are being killed"]),
+        "unreachable" => {
+            (5, ["is on an agent that Marathon cannot reach", "are on an agent that Marathon cannot reach"])
+        }
+        "ended" => (7, ["has ended", "have ended"]),
+        _ if task.health == "unhealthy" => {
+            (3, ["is unhealthy by Marathon's health check", "are unhealthy by Marathon's health check"])
+        }
+        _ if !task.ready => {
+            (4, ["is not ready yet, by its readiness check", "are not ready yet, by their readiness check"])
+        }
+        _ if server.endpoint.is_none() => {
+            (4, ["has no address that HAProxy could reach", "have no address that HAProxy could reach"])
+        }
+        _ if matches!(server.state, "draining" | "closing") => {
+            (7, ["is drained: another has its place", "are drained: others have their places"])
+        }
+        _ if task.health == "unknown" => {
+            (3, ["is not known to be healthy yet", "are not known to be healthy yet"])
+        }
+        _ => (7, ["is not among the servers yet", "are not among the servers yet"]),
     })
 }
 
-/// Texts that go on behind a colon.
-trait LowercaseFirst {
-    fn to_lowercase_first(&self) -> String;
-}
-
-impl LowercaseFirst for str {
-    fn to_lowercase_first(&self) -> String {
-        let mut letters = self.chars();
-        let first = letters.next().map(|letter| letter.to_ascii_lowercase());
-        first.into_iter().chain(letters).collect()
-    }
+/// A sentence as it goes on behind a colon.
+fn behind_colon(sentence: &str) -> String {
+    let mut letters = sentence.trim_end_matches('.').chars();
+    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
 }
 
 #[cfg(test)]
