@@ -384,8 +384,7 @@ impl Inner {
     /// Says that a login is needed: to scripts how, to a browser where.
     fn ask_for_login(&self, request: &Request) -> Response {
         let accepts_page = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        if request.method() == Method::GET
-            && accepts_page.is_some_and(|accept| accept.contains("text/html"))
+        if request.method() == Method::GET && accepts_page.is_some_and(|accept| accept.contains("text/html"))
         {
             let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
             let next: String = url_encoded(next);

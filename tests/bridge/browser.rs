@@ -137,7 +137,7 @@ impl Browser {
                 self.width(width, 900).await;
                 let high = self.run("return document.documentElement.scrollHeight", json!([])).await;
                 let high = high.as_u64().and_then(|high| u32::try_from(high).ok()).unwrap_or(900);
-                self.width(width, high.clamp(900, 5000)).await;
+                self.width(width, high.clamp(900, 2400)).await;
                 let picture = self.driver.screenshot_as_png().await.unwrap();
                 std::fs::write(dir.join(format!("{name}-{width}-{scheme}.png")), picture).unwrap();
                 let wide = self.run("return document.documentElement.scrollWidth", json!([])).await;
