@@ -16,6 +16,8 @@ use crate::stage::{Stage, until};
 
 /// Deque's axe-core, which looks for what keeps people out of a page.
 const AXE: &str = include_str!("../fixtures/axe/axe.min.js");
+/// How long a page may take to say something.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// The widths that pages are looked at, in pixels.
 pub(crate) const WIDTHS: [u32; 3] = [1440, 768, 390];
 
@@ -83,30 +85,40 @@ impl Browser {
     }
 
     /// Waits until the first element that a selector finds has a text in it.
-    pub(crate) async fn says(&self, selector: &str, part: &str) -> String {
-        until(&format!("{selector} to say {part:?}"), async || {
-            Some(self.text(selector).await).filter(|text| text.contains(part))
-        })
-        .await
+    pub(crate) async fn says(&self, selector: &str, part: &str) {
+        let begun = Instant::now();
+        loop {
+            let text = self.text(selector).await;
+            if text.contains(part) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{selector} does not say {part:?}, but {text:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits for an element, which may still be on its way.
+    pub(crate) async fn find(&self, by: By) -> WebElement {
+        until(&format!("{by:?}"), async || self.driver.find(by.clone()).await.ok()).await
     }
 
     /// Clicks on the first element that a selector finds.
     pub(crate) async fn click(&self, selector: &str) {
-        self.driver.find(By::Css(selector)).await.unwrap().click().await.unwrap();
+        self.find(By::Css(selector)).await.click().await.unwrap();
     }
 
     /// Clicks on the link or button with this text.
     pub(crate) async fn click_on(&self, text: &str) {
         let path =
             format!("//*[self::a or self::button or self::summary][contains(normalize-space(.), '{text}')]");
-        self.driver.find(By::XPath(path)).await.unwrap().click().await.unwrap();
+        self.find(By::XPath(path)).await.click().await.unwrap();
     }
 
     /// Types into the first element that a selector finds, in place of what is there.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
-        let element = self.driver.find(By::Css(selector)).await.unwrap();
-        element.clear().await.unwrap();
-        element.send_keys(text).await.unwrap();
+        let element = self.find(By::Css(selector)).await;
+        element.send_keys(Key::Control + "a").await.unwrap();
+        element.send_keys(Key::Backspace + text).await.unwrap();
     }
 
     /// Runs a script, which the policy of the page does not keep from running.

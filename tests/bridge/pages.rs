@@ -150,7 +150,7 @@ async fn one_service(stage: &Stage, browser: &Browser) {
     browser.look("service-labels").await;
     browser.click_on("Configuration").await;
     browser.says("#parts", "backend").await;
-    browser.click_on("Changes").await;
+    browser.click(".tabs a:last-child").await;
     browser.says("#parts", "servers 2 → 3").await;
     browser.look("service-changes").await;
 
@@ -236,7 +236,7 @@ async fn pages_a_server_is_drained_and_put_back_by_who_may() {
     browser.look("service-drained").await;
     let row = format!("//tr[contains(@data-key, '{drained}')]");
     let summary = format!("{row}//summary");
-    let find = async |path: &str| browser.driver.find(thirtyfour::By::XPath(path)).await.unwrap();
+    let find = async |path: &str| browser.find(thirtyfour::By::XPath(path)).await;
     find(&summary).await.click().await.unwrap();
     find(&format!("{row}//input[@name='why']")).await.send_keys("it is in").await.unwrap();
     find(&format!("{row}//button")).await.click().await.unwrap();

@@ -180,7 +180,11 @@ pub(super) async fn order(
     };
     let ordered = Json(ServerOrder { state: form.state, weight, why: form.why });
     let (app, _) = path.rsplit_once("/servers/").unwrap_or((&path, ""));
-    let back = format!("/services{}?port={}#servers", in_url(app), asks.port.unwrap_or_default());
+    let back = format!(
+        "/services{}?port={}#servers",
+        in_url(AppId::new(app).as_str()),
+        asks.port.unwrap_or_default()
+    );
     let (view, running) = (State(seen.view.borrow().clone()), State(seen.running.clone()));
     let which = Asked(Which { port_index: asks.port });
     let Json(_set) = set_server(
