@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Asked, page};
 use crate::haproxy::stats::ServiceFigures;
 use crate::model::{App, Mode, RouteMatch, Service, ServiceId};
-use crate::placement::Slot;
+use crate::placement::{Admin, Occupant, Slot};
 use crate::reconcile::standing::{Brought, Running};
 use crate::telemetry::Metrics;
 use crate::view::View;
@@ -118,7 +118,9 @@ impl Rows<'_> {
     /// Servers that may get requests: as HAProxy was brought to, or where that is not known, as they should be.
     pub(super) fn serving(&self, service: &Service) -> usize {
         let block = self.brought.text.as_ref().and_then(|text| text.blocks.get(&service.id));
-        let serves = |slot: &&Slot| matches!(slot, Slot::Serving(_));
+        let by_hand =
+            |occupant: &Occupant| occupant.by_hand.as_ref().is_some_and(|set| set.admin != Admin::Ready);
+        let serves = |slot: &&Slot| matches!(slot, Slot::Serving(occupant) if !by_hand(occupant));
         block.map_or(service.servers.len(), |block| block.slots.iter().filter(serves).count())
     }
 

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{Json, Response};
 use serde::Serialize;
 
+use super::templates::thousands;
 use super::{PageError, Reader, Screen};
 use crate::web::Seen;
 use crate::web::api::status::{StatusShown, status};
@@ -13,9 +14,9 @@ struct Content {
     status: StatusShown,
     /// Resident memory, in words.
     memory: Option<String>,
-    errors_last_hour: f64,
-    requests_last_hour: f64,
-    changes_last_hour: f64,
+    errors_last_hour: String,
+    requests_last_hour: String,
+    changes_last_hour: String,
 }
 
 pub(super) async fn show(reader: Reader, State(seen): State<Seen>) -> Result<Response, PageError> {
@@ -23,7 +24,7 @@ pub(super) async fn show(reader: Reader, State(seen): State<Seen>) -> Result<Res
     let (running, metrics) = (State(seen.running.clone()), State(seen.metrics.clone()));
     let (history, origins) = (State(seen.history.clone()), State(seen.origins.clone()));
     let Json(status) = status(reader.caller.clone(), view, running, metrics, history, origins).await;
-    let sum = |minutes: &[f64]| minutes.iter().sum();
+    let sum = |minutes: &[f64]| thousands(&format!("{:.0}", minutes.iter().sum::<f64>()));
     let content = Content {
         memory: status.process.resident_bytes.map(|bytes| format!("{:.0} MB", bytes / 1e6)),
         errors_last_hour: sum(&status.last_hour.errors),

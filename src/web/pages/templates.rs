@@ -143,7 +143,8 @@ fn count(value: u64, _: Kwargs, _: &State) -> String {
     thousands(&value.to_string())
 }
 
-fn thousands(digits: &str) -> String {
+/// Digits with a comma behind each three.
+pub(super) fn thousands(digits: &str) -> String {
     let length = digits.len();
     let place = |(at, digit): (usize, char)| {
         let comma = (at > 0 && (length - at).is_multiple_of(3)).then_some(',');
