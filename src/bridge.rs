@@ -63,6 +63,10 @@ async fn run_locked(
 ) -> Result<()> {
     // Whoever drops this future ends every part of it.
     let _stopped = stop.clone().drop_guard();
+    let (config, notices) = inputs::with_templates(config)?;
+    for notice in notices {
+        tracing::warn!("{notice}");
+    }
     let metrics = Metrics::new(&config.statsd);
     metrics.started();
     // It answers while HAProxy is still being looked for: that Causeway is not ready yet is worth knowing.

@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 pub mod app;
 pub mod backend;
 pub mod problem;
+pub mod raw;
 pub mod rule;
 pub mod service;
 
 pub use app::{App, AppPort, Health, HealthCheck, HealthProtocol, Task, TaskState};
 pub use backend::{Backend, Extras, Location, Login, Protocol, Watch};
 pub use problem::{Problem, ProblemKind};
+pub use raw::{Raw, RawHead};
 pub use rule::{Change, Criterion, Rule, RuleRoute};
 pub use service::{Bind, Marks, Mode, Route, RouteMatch, Server, Service, ServiceId};
 

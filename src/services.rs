@@ -15,6 +15,7 @@ pub mod deployment;
 mod health;
 mod labels;
 mod policy;
+pub mod raw;
 mod treatment;
 
 use labels::{AppLabels, PortLabels};
@@ -38,6 +39,8 @@ pub struct Terms {
     /// The directory of the certificates that labels name.
     pub(crate) tls_dir: Option<PathBuf>,
     policy: Policy,
+    /// Who may have raw text, and the operator's own.
+    raw: raw::Terms,
     /// Where HAProxy and Causeway listen; a server there would be themselves.
     own: Vec<(Option<IpAddr>, PortRange)>,
 }
@@ -50,6 +53,7 @@ impl From<&Config> for Terms {
             ca,
             tls_dir: config.tls.dir.clone(),
             policy: Policy::from(&config.policy),
+            raw: raw::Terms::from(&config.labels),
             own: config.listeners(),
         }
     }
@@ -57,7 +61,7 @@ impl From<&Config> for Terms {
 
 impl From<&LabelsConfig> for Terms {
     fn from(labels: &LabelsConfig) -> Self {
-        Self { labels: labels.clone(), ..Self::default() }
+        Self { labels: labels.clone(), raw: raw::Terms::from(labels), ..Self::default() }
     }
 }
 
@@ -118,6 +122,9 @@ pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppSe
     labels.check_indexes(app, &mut problems);
     if let Some(service) = services.iter_mut().find(|service| service.backend.mode == Mode::Http) {
         service.app_id_route = true;
+    }
+    for service in services.iter_mut().filter(|service| service.id.port_index < app.ports.len()) {
+        raw::apply(app, labels.port(service.id.port_index), terms, service, &mut problems);
     }
     for service in &mut services {
         terms.without_own(service, &mut problems);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
-use crate::model::{RouteMatch, Service, ServiceId, TaskId};
+use crate::model::{RawHead, RouteMatch, Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room, without_room};
 use crate::render::files::TextFiles;
 use crate::render::{
@@ -234,6 +234,7 @@ impl Desired {
             self.head.service_certificates = certificates.into_iter().cloned().collect();
             self.head.client_hosts = self.client_hosts();
             let acl_routes = self.acl_routes();
+            self.head.raw_routes = self.raw_routes();
             let services: Vec<&Service> =
                 self.text.blocks.values().map(|block| block.service.as_ref()).collect();
             self.text.head = self.templates.head(&self.head, &acl_routes, &services)?;
@@ -300,7 +301,7 @@ impl Desired {
         self.dirty.insert(id.clone());
         let of_head = |service: Option<&Service>| {
             service
-                .is_some_and(|each| has_acl_route(each) || each.bind.is_some() || each.certificate.is_some())
+                .is_some_and(|each| has_acl_route(each) || each.bind.is_some() || each.certificate.is_some() || each.backend.extras.raw.is_in_head())
         };
         let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
         let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));
@@ -455,6 +456,19 @@ impl Desired {
                     acl: acl.clone(),
                 });
             }
+        }
+        routes
+    }
+}
+
+impl Desired {
+    /// What raw text adds to the shared frontends, service by service.
+    fn raw_routes(&self) -> RawHead {
+        let mut routes = RawHead::default();
+        for raw in self.text.blocks.values().map(|block| &block.service.backend.extras.raw) {
+            routes.http.extend_from_slice(&raw.http);
+            routes.https.extend_from_slice(&raw.https);
+            routes.app_id.extend_from_slice(&raw.app_id);
         }
         routes
     }
