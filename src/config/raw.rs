@@ -32,7 +32,10 @@ impl Serialize for RawLabels {
 impl<'de> Deserialize<'de> for RawLabels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected \"deny\", \"allow\", or a list of patterns of app ids like [\"/team-a/**\"]")]
+        #[serde(
+            untagged,
+            expecting = "expected \"deny\", \"allow\", or a list of patterns of app ids like [\"/team-a/**\"]"
+        )]
         enum Written {
             Word(String),
             List(Vec<String>),
@@ -60,7 +63,9 @@ impl LabelsConfig {
             mistakes.push(format!("labels.templates_dir: {} is not a directory", dir.display()));
         }
         for name in self.templates.keys().filter(|name| !raw::is_template(name)) {
-            mistakes.push(format!("labels.templates: {name} is not one of marathon-lb's templates (docs/raw.md has them)"));
+            mistakes.push(format!(
+                "labels.templates: {name} is not one of marathon-lb's templates (docs/raw.md has them)"
+            ));
         }
         mistakes
     }

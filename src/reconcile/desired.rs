@@ -300,8 +300,12 @@ impl Desired {
         };
         self.dirty.insert(id.clone());
         let of_head = |service: Option<&Service>| {
-            service
-                .is_some_and(|each| has_acl_route(each) || each.bind.is_some() || each.certificate.is_some() || each.backend.extras.raw.is_in_head())
+            service.is_some_and(|each| {
+                has_acl_route(each)
+                    || each.bind.is_some()
+                    || each.certificate.is_some()
+                    || each.backend.extras.raw.is_in_head()
+            })
         };
         let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
         let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));

@@ -152,11 +152,13 @@ impl Wrong {
         match self {
             Self::Value(expected) => (
                 format!("label {name} = {shown}: {expected}"),
-                "what cannot be used is left out, everything else of the app is served: correct it".to_owned(),
+                "what cannot be used is left out, everything else of the app is served: correct it"
+                    .to_owned(),
             ),
             Self::Guard(expected) => (
                 format!("label {name} = {shown}: {expected}"),
-                "nobody is let in, and answers are 503, until it is corrected: it was to keep somebody out".to_owned(),
+                "nobody is let in, and answers are 503, until it is corrected: it was to keep somebody out"
+                    .to_owned(),
             ),
             Self::Unknown => (
                 format!("label {name} is not known"),

@@ -98,8 +98,8 @@ impl Text {
 
     /// A line of a section, as HAProxy is to read it.
     fn keep(&self, section: Section, line: &Line) -> Result<String, String> {
-        words::check(section, line).map_err(|why| format!("{}, {why}", self.source))?;
         self.prove(line)?;
+        words::check(section, line).map_err(|why| format!("{}, {why}", self.source))?;
         Ok(line.text())
     }
 
@@ -116,7 +116,9 @@ impl Text {
             })
         };
         match line.words.iter().any(other_users) {
-            true => Err(self.refused(line, "asks for the users of another list than its own, user_{backend}")),
+            true => {
+                Err(self.refused(line, "asks for the users of another list than its own, user_{backend}"))
+            }
             false => Ok(()),
         }
     }
@@ -180,9 +182,21 @@ const UNITS: &[Unit] = &[
     unit(&["BACKEND_HEAD"], |_, _| true, backend::head),
     unit(&["BACKEND_HSTS_OPTIONS"], |_, service| service.marks.hsts, backend::hsts),
     unit(&["BACKEND_HTTP_OPTIONS"], |_, service| is_http(service), backend::http_options),
-    unit(&["HTTP_BACKEND_PROXYPASS_GLUE"], |_, service| service.backend.extras.strip.is_some(), backend::proxypass),
-    unit(&["HTTP_BACKEND_REVPROXY_GLUE"], |_, service| service.backend.extras.location.is_some(), backend::revproxy),
-    unit(&["HTTP_BACKEND_REDIR"], |port, service| is_http(service) && port.labels.root.is_some(), backend::redirect_root),
+    unit(
+        &["HTTP_BACKEND_PROXYPASS_GLUE"],
+        |_, service| service.backend.extras.strip.is_some(),
+        backend::proxypass,
+    ),
+    unit(
+        &["HTTP_BACKEND_REVPROXY_GLUE"],
+        |_, service| service.backend.extras.location.is_some(),
+        backend::revproxy,
+    ),
+    unit(
+        &["HTTP_BACKEND_REDIR"],
+        |port, service| is_http(service) && port.labels.root.is_some(),
+        backend::redirect_root,
+    ),
     Unit {
         templates: &[
             "HTTP_BACKEND_NETWORK_ALLOWED_ACL",
@@ -300,7 +314,10 @@ pub(super) fn apply(
             if !matches!(read(both, &mut service.clone()), Ok(false)) {
                 let names: Vec<String> = own.keys().map(|name| format!("HAPROXY_{index}_{name}")).collect();
                 tell(
-                    format!("label {} holds raw text of HAProxy's configuration, which is not allowed here", names.join(", ")),
+                    format!(
+                        "label {} holds raw text of HAProxy's configuration, which is not allowed here",
+                        names.join(", ")
+                    ),
                     "it is left out, everything else of the app is served; labels.raw says which apps may have raw text, and docs/labels.md which label says the same",
                 );
             }
@@ -312,7 +329,9 @@ pub(super) fn apply(
         if unit.templates.first().is_some_and(|name| name.starts_with("MAP_")) {
             for name in own.keys() {
                 tell(
-                    format!("label HAPROXY_{index}_{name} has no effect, nor has it in marathon-lb: the maps are Causeway's own"),
+                    format!(
+                        "label HAPROXY_{index}_{name} has no effect, nor has it in marathon-lb: the maps are Causeway's own"
+                    ),
                     "take it away",
                 );
             }

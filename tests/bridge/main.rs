@@ -12,6 +12,7 @@ mod labels_each;
 mod labels_live;
 mod leaving;
 mod metrics;
+mod raw;
 mod recovery;
 mod rule_2;
 mod rules_file;

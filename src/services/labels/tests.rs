@@ -225,11 +225,8 @@ fn tables() -> String {
             label.name, label.value, label.default, label.meaning
         );
     }
-    let templates: Vec<&str> = raw::table::ALL
-        .iter()
-        .filter(|template| template.of_port)
-        .map(|template| template.name)
-        .collect();
+    let templates: Vec<&str> =
+        raw::table::ALL.iter().filter(|template| template.of_port).map(|template| template.name).collect();
     let names = |names: &[&str], index: &str| {
         names.iter().map(|name| format!("`HAPROXY_{index}{name}`")).collect::<Vec<_>>().join(", ")
     };

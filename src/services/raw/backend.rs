@@ -36,17 +36,17 @@ fn sort<'a>(text: &'a Text, known: &[&str]) -> Sorted<'a> {
 
 pub(super) fn head(port: &Port<'_>, texts: &Texts<'_>, service: &mut Service) -> Result<(), String> {
     let backend = &service.backend;
-    let values = Values::from([
-        ("balance", backend.balance.clone()),
-        ("mode", backend.mode.as_str().to_owned()),
-    ]);
+    let values =
+        Values::from([("balance", backend.balance.clone()), ("mode", backend.mode.as_str().to_owned())]);
     let Some(text) = texts.get("BACKEND_HEAD", &values)? else { return Ok(()) };
     let mut others = Vec::new();
     for (index, line) in text.lines.iter().enumerate() {
         match (line.first(), line.rest(1)) {
             ("backend", [_]) if index == 0 => {}
             ("mode", [mode]) if mode == service.backend.mode.as_str() => {}
-            ("mode", _) => return Err(text.refused(line, "differs from the mode of the port; HAPROXY_{n}_MODE sets it")),
+            ("mode", _) => {
+                return Err(text.refused(line, "differs from the mode of the port; HAPROXY_{n}_MODE sets it"));
+            }
             ("balance", [word]) if *word == service.backend.balance => {}
             ("balance", [word]) => match labels::balance(word) {
                 Ok(word) => service.backend.balance = word,
@@ -91,7 +91,10 @@ pub(super) fn sticky(port: &Port<'_>, texts: &Texts<'_>, service: &mut Service) 
         let mut line = line.clone();
         if line.first() == "cookie" {
             // No server has a value that is written down: it goes with the task, not with the slot.
-            let key = Line { number: line.number, words: vec!["dynamic-cookie-key".to_owned(), "causeway".to_owned()] };
+            let key = Line {
+                number: line.number,
+                words: vec!["dynamic-cookie-key".to_owned(), "causeway".to_owned()],
+            };
             if !line.words.iter().any(|word| word == "dynamic") {
                 line.words.push("dynamic".to_owned());
             }
@@ -120,7 +123,11 @@ pub(super) fn proxypass(port: &Port<'_>, texts: &Texts<'_>, service: &mut Servic
     if !sorted.known[2] {
         extras.host = None;
     } else if extras.host.is_none() {
-        return port.add_lines(&text, text.lines.iter().filter(|line| !line.first().starts_with("req")), service);
+        return port.add_lines(
+            &text,
+            text.lines.iter().filter(|line| !line.first().starts_with("req")),
+            service,
+        );
     }
     port.add_lines(&text, sorted.others, service)
 }
@@ -157,7 +164,9 @@ pub(super) fn redirect_root(port: &Port<'_>, texts: &Texts<'_>, service: &mut Se
 pub(super) fn networks(_: &Port<'_>, texts: &Texts<'_>, service: &mut Service) -> Result<(), String> {
     let (kind, known): (_, &[&str]) = match service.backend.mode {
         Mode::Http => ("HTTP", &["http-request allow if network_allowed", "http-request deny"]),
-        Mode::Tcp => ("TCP", &["tcp-request content accept if network_allowed", "tcp-request content reject"]),
+        Mode::Tcp => {
+            ("TCP", &["tcp-request content accept if network_allowed", "tcp-request content reject"])
+        }
     };
     let name = format!("{kind}_BACKEND_NETWORK_ALLOWED_ACL");
     let (mut allowed, mut changed) = (Vec::new(), false);
@@ -168,7 +177,8 @@ pub(super) fn networks(_: &Port<'_>, texts: &Texts<'_>, service: &mut Service) -
         changed |= !matches!(&text.lines[..], [line] if line.is(&is_default));
         for line in &text.lines {
             if line.first() != "acl" {
-                return Err(text.refused(line, "is not an acl; only what the ACL network_allowed is can be said here"));
+                return Err(text
+                    .refused(line, "is not an acl; only what the ACL network_allowed is can be said here"));
             }
             allowed.push(text.keep(Section::Backend, line)?);
         }
@@ -179,7 +189,9 @@ pub(super) fn networks(_: &Port<'_>, texts: &Texts<'_>, service: &mut Service) -
     if changed {
         service.backend.extras.raw.allowed = allowed;
     }
-    let Some(text) = texts.get(&format!("{kind}_BACKEND_ACL_ALLOW_DENY"), &Values::new())? else { return Ok(()) };
+    let Some(text) = texts.get(&format!("{kind}_BACKEND_ACL_ALLOW_DENY"), &Values::new())? else {
+        return Ok(());
+    };
     let sorted = sort(&text, known);
     if sorted.others.is_empty() && sorted.known == [true, true] {
         return Ok(());
@@ -187,15 +199,19 @@ pub(super) fn networks(_: &Port<'_>, texts: &Texts<'_>, service: &mut Service) -
     let rule = if is_http(service) { "http-request" } else { "tcp-request" };
     let mut denial = Vec::new();
     for line in &text.lines {
-        let (statement, condition) = condition::split(line).map_err(|why| format!("{}, {why}", text.source))?;
+        let (statement, condition) =
+            condition::split(line).map_err(|why| format!("{}, {why}", text.source))?;
         let has = |words: &[&str]| statement.iter().any(|word| words.contains(&word.as_str()));
         // Who is let in by the network may still have to log in: nothing is let in here that only was not kept out.
         if known.first().is_some_and(|let_in| line.is(let_in)) {
             continue;
         }
-        let denies = line.first() == rule && has(&["deny", "reject", "tarpit", "silent-drop", "return", "redirect"]);
+        let denies =
+            line.first() == rule && has(&["deny", "reject", "tarpit", "silent-drop", "return", "redirect"]);
         if !denies && line.first() != "acl" && !has(&["set-var", "set-header", "add-header"]) {
-            return Err(text.refused(line, "neither keeps out who is not network_allowed nor says more of it"));
+            return Err(
+                text.refused(line, "neither keeps out who is not network_allowed nor says more of it")
+            );
         }
         let mut line = line.clone();
         if denies && condition.is_none() {

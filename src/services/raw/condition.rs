@@ -126,7 +126,11 @@ mod tests {
     fn a_condition_is_taken_apart_and_put_together_again() {
         let names = BTreeMap::from([("a".to_owned(), "own::a".to_owned())]);
         for (text, statement, condition) in [
-            ("redirect prefix /x if !a { path /if or } || b", "redirect prefix /x", "F !own::a { path /if or } || F b"),
+            (
+                "redirect prefix /x if !a { path /if or } || b",
+                "redirect prefix /x",
+                "F !own::a { path /if or } || F b",
+            ),
             ("http-request deny unless a", "http-request deny", "F !own::a"),
             ("http-request deny unless { src 10.0.0.1 }", "http-request deny", "F !{ src 10.0.0.1 }"),
             ("http-request deny unless !a", "http-request deny", "F own::a"),

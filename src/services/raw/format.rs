@@ -20,10 +20,14 @@ pub(super) fn format(text: &str, values: &Values) -> Result<String, String> {
             filled.push_str(brace);
             rest = after;
         } else if brace == "}" {
-            return Err("a \"}\" stands alone; a brace that is meant is doubled, as in {{ ssl_fc }}".to_owned());
+            return Err(
+                "a \"}\" stands alone; a brace that is meant is doubled, as in {{ ssl_fc }}".to_owned()
+            );
         } else {
             let Some((name, after)) = rest.split_once('}') else {
-                return Err("a \"{\" is not closed; a brace that is meant is doubled, as in {{ ssl_fc }}".to_owned());
+                return Err(
+                    "a \"{\" is not closed; a brace that is meant is doubled, as in {{ ssl_fc }}".to_owned()
+                );
             };
             match values.get(name) {
                 Some(value) => filled.push_str(value),
@@ -56,7 +60,10 @@ mod tests {
     fn placeholders_are_filled_in_and_doubled_braces_are_single_ones() {
         let values = Values::from([("backend", "h_a_0".to_owned()), ("hostname", "a.x".to_owned())]);
         for (text, filled) in [
-            ("use_backend {backend} if {{ ssl_fc_sni {hostname} }}", "use_backend h_a_0 if { ssl_fc_sni a.x }"),
+            (
+                "use_backend {backend} if {{ ssl_fc_sni {hostname} }}",
+                "use_backend h_a_0 if { ssl_fc_sni a.x }",
+            ),
             ("{{{backend}}}", "{h_a_0}"),
             ("{{{{", "{{"),
             ("plain", "plain"),

@@ -13,8 +13,21 @@ pub(super) const OPTIONS: &str = "GLOBAL_DEFAULT_OPTIONS";
 
 /// What begins a section (configuration manual, section 2.1).
 const SECTIONS: [&str; 15] = [
-    "global", "defaults", "frontend", "backend", "listen", "userlist", "peers", "mailers", "resolvers", "cache", "ring",
-    "program", "http-errors", "log-forward", "fcgi-app",
+    "global",
+    "defaults",
+    "frontend",
+    "backend",
+    "listen",
+    "userlist",
+    "peers",
+    "mailers",
+    "resolvers",
+    "cache",
+    "ring",
+    "program",
+    "http-errors",
+    "log-forward",
+    "fcgi-app",
 ];
 /// Lines of `global` that stand for something here, by how they begin, and what is set instead; empty: nothing is lost.
 const GLOBAL: &[(&str, &str)] = &[
@@ -105,7 +118,8 @@ const GROUPED: &[(&str, &str)] = &[
     ("server loopback-for-tls", ""),
 ];
 /// The ciphers that marathon-lb's default names, by how they begin and end.
-const CIPHERS: (&str, &str) = ("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256", ":!aNULL:!MD5:!DSS");
+const CIPHERS: (&str, &str) =
+    ("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256", ":!aNULL:!MD5:!DSS");
 
 /// What the templates add to what all apps share, and what is to be told.
 #[must_use]
@@ -150,7 +164,13 @@ impl Reader {
         }
         let begins = |begin: &str| {
             text.strip_prefix(begin).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with(' ') || begin.ends_with(['/', '@', '.']) || begin.ends_with("mlb") || begin.ends_with("local") || begin.ends_with("haproxy") || begin == "server-state"
+                rest.is_empty()
+                    || rest.starts_with(' ')
+                    || begin.ends_with(['/', '@', '.'])
+                    || begin.ends_with("mlb")
+                    || begin.ends_with("local")
+                    || begin.ends_with("haproxy")
+                    || begin == "server-state"
             })
         };
         let Some((_, instead)) = known.iter().find(|(begin, _)| begins(begin)) else { return false };
@@ -176,8 +196,13 @@ impl Reader {
     fn of_port(&mut self, template: &table::Template, text: &str) {
         let known = |name: &str| !name.starts_with("MAP_");
         if !known(template.name) {
-            if !text.contains("use_backend %[") || text.lines().filter(|line| !line.trim().is_empty()).count() > 1 {
-                self.tell(format!("template HAPROXY_{} is not used: the maps are Causeway's own", template.name));
+            if !text.contains("use_backend %[")
+                || text.lines().filter(|line| !line.trim().is_empty()).count() > 1
+            {
+                self.tell(format!(
+                    "template HAPROXY_{} is not used: the maps are Causeway's own",
+                    template.name
+                ));
             }
             return;
         }
@@ -186,7 +211,10 @@ impl Reader {
             dotted.map_or(Ok(()), |line| Err(line.refused("begins with a dot")))
         });
         if let Err(why) = read {
-            self.tell(format!("template HAPROXY_{}: {why}; each app that it is for says so, and has the default", template.name));
+            self.tell(format!(
+                "template HAPROXY_{}: {why}; each app that it is for says so, and has the default",
+                template.name
+            ));
         }
     }
 
@@ -274,15 +302,21 @@ impl Reader {
             match (line.first(), line.rest(1)) {
                 ("frontend", [_]) | ("mode", _) => {}
                 ("bind", [at, words @ ..]) => {
-                    let more: Vec<String> =
-                        words.iter().filter(|word| !matches!(word.as_str(), "ssl" | "@certificates@")).cloned().collect();
+                    let more: Vec<String> = words
+                        .iter()
+                        .filter(|word| !matches!(word.as_str(), "ssl" | "@certificates@"))
+                        .cloned()
+                        .collect();
                     let has_certificate = more.iter().any(|word| word == "crt" || word == "crt-list");
                     let taken = key == "haproxy.bind_https" && at == address && !has_certificate;
                     if taken {
                         self.head.https_bind.extend(more);
                     } else if at != address || !more.is_empty() {
                         let also = if has_certificate { " and tls.certificates" } else { "" };
-                        self.tell(format!("{source}, {}", line.refused(&format!("is not used: its place is {key}{also}"))));
+                        self.tell(format!(
+                            "{source}, {}",
+                            line.refused(&format!("is not used: its place is {key}{also}"))
+                        ));
                     }
                 }
                 _ => kept.push(line.text()),

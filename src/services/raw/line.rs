@@ -230,10 +230,11 @@ pub(super) fn prove_harmless(line: &Line) -> Result<(), String> {
 }
 
 fn is_log_target(word: &str) -> bool {
-    word == "global" || word.rsplit_once(':').is_some_and(|(host, port)| {
-        let known = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
-        !host.is_empty() && host.chars().all(known) && port.parse::<u16>().is_ok()
-    })
+    word == "global"
+        || word.rsplit_once(':').is_some_and(|(host, port)| {
+            let known = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+            !host.is_empty() && host.chars().all(known) && port.parse::<u16>().is_ok()
+        })
 }
 
 /// Whether a converter that reads a map is called.

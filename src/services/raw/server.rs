@@ -20,9 +20,14 @@ pub(super) fn users(_: &Port<'_>, texts: &Texts<'_>, service: &mut Service) -> R
             "user" => match line.rest(1) {
                 [user, word, hash] if word == "password" && *user == login.user && *hash == login.hash => {}
                 [user, word, hash, groups @ ..] if word == "password" => {
-                    labels::check_hash(hash).map_err(|why| text.refused(line, &format!("has a password that is not taken: {why}")))?;
+                    labels::check_hash(hash).map_err(|why| {
+                        text.refused(line, &format!("has a password that is not taken: {why}"))
+                    })?;
                     if *user == login.user || !matches!(groups, [] | [_, _]) {
-                        return Err(text.refused(line, "names the user of the label AUTH again, or is not one user with groups"));
+                        return Err(text.refused(
+                            line,
+                            "names the user of the label AUTH again, or is not one user with groups",
+                        ));
                     }
                     others.push(line.text());
                 }
@@ -52,7 +57,9 @@ pub(super) fn frontend(port: &Port<'_>, texts: &Texts<'_>, service: &mut Service
                 ("frontend", [_]) if index == 0 => {}
                 ("mode", [mode]) if mode == service.backend.mode.as_str() => {}
                 ("mode", _) => {
-                    return Err(text.refused(line, "differs from the mode of the port; HAPROXY_{n}_MODE sets it"));
+                    return Err(
+                        text.refused(line, "differs from the mode of the port; HAPROXY_{n}_MODE sets it")
+                    );
                 }
                 ("bind", [at, words @ ..]) => {
                     address = listen_address(&text, line, at, &number)?;
@@ -100,7 +107,10 @@ fn listen_address(text: &Text, line: &Line, at: &str, port: &str) -> Result<Opti
     match at.rsplit_once(':') {
         Some((ADDRESS | "*" | "", of)) if of == port => Ok(None),
         Some((address, of)) if of == port => labels::address(address).map_err(|why| text.refused(line, &why)),
-        _ => Err(text.refused(line, "listens on something else than the service port; HAPROXY_{n}_PORT sets that")),
+        _ => {
+            Err(text
+                .refused(line, "listens on something else than the service port; HAPROXY_{n}_PORT sets that"))
+        }
     }
 }
 
@@ -108,7 +118,9 @@ fn bind_words(port: &Port<'_>, text: &Text, line: &Line, words: &[String]) -> Re
     if words.is_empty() {
         return Ok(Vec::new());
     }
-    let told = |why: String| text.refused(line, &format!("{why}; HAPROXY_{{n}}_SSL_CERT and _BIND_OPTIONS say more"));
+    let told = |why: String| {
+        text.refused(line, &format!("{why}; HAPROXY_{{n}}_SSL_CERT and _BIND_OPTIONS say more"))
+    };
     let words = labels::bind_options(&words.join(" ")).map_err(told)?;
     let word = |word: BindWord| match word {
         BindWord::Word(word) => Ok(word),
@@ -136,7 +148,9 @@ pub(super) fn options(port: &Port<'_>, texts: &Texts<'_>, service: &mut Service)
         return Err(format!("{}: it has no server; the servers are those of the tasks", text.source));
     };
     let words = match &line.words[..] {
-        [server, name, at, words @ ..] if server == "server" && name == "@name@" && at == "@host@:@port@" => words,
+        [server, name, at, words @ ..] if server == "server" && name == "@name@" && at == "@host@:@port@" => {
+            words
+        }
         _ => {
             return Err(text.refused(
                 line,
@@ -170,8 +184,8 @@ pub(super) fn checks(port: &Port<'_>, texts: &Texts<'_>, service: &mut Service) 
         let path = values.get("healthCheckPath").map_or("/", String::as_str);
         for line in &text.lines {
             let seconds = values.get("healthCheckTimeoutSeconds").map_or("", String::as_str);
-            let is_default =
-                line.is(&format!("option httpchk GET {path}")) || line.is(&format!("timeout check {seconds}s"));
+            let is_default = line.is(&format!("option httpchk GET {path}"))
+                || line.is(&format!("timeout check {seconds}s"));
             if !is_default {
                 lines.push(line);
             }
@@ -188,7 +202,9 @@ pub(super) fn checks(port: &Port<'_>, texts: &Texts<'_>, service: &mut Service) 
         }
         let default_of_marathon = format!(
             "check inter {}s fall {}{}",
-            values["healthCheckIntervalSeconds"], values["healthCheckFalls"], values["healthCheckPortOptions"]
+            values["healthCheckIntervalSeconds"],
+            values["healthCheckFalls"],
+            values["healthCheckPortOptions"]
         );
         let is_default = [default, default_of_marathon].contains(&words.join(" "));
         if !is_default && !backend.check {
@@ -222,7 +238,8 @@ fn http_check(text: &Text, line: &Line, request: &[&str]) -> Result<Line, String
         _ => return Err(text.refused(line, "has more words than a method, a path and a version")),
     };
     let version = version.unwrap_or("HTTP/1.1");
-    let words = ["http-check", "send", "meth", method, "uri", path, "ver", version, "hdr", "Host", "localhost"];
+    let words =
+        ["http-check", "send", "meth", method, "uri", path, "ver", version, "hdr", "Host", "localhost"];
     Ok(Line { number: line.number, words: words.map(str::to_owned).to_vec() })
 }
 

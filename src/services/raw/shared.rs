@@ -115,7 +115,10 @@ impl Asked {
             self.hosts.iter().map(|host| ("HTTP_FRONTEND_ACL_ONLY".to_owned(), host.as_str())).collect();
         let login = self.login && !self.to_https;
         if self.path.is_some() {
-            used.push((format!("HTTP_FRONTEND_ACL_ONLY_WITH_PATH{}", if login { "_AND_AUTH" } else { "" }), first));
+            used.push((
+                format!("HTTP_FRONTEND_ACL_ONLY_WITH_PATH{}", if login { "_AND_AUTH" } else { "" }),
+                first,
+            ));
         }
         used.push(match (self.to_https, login, self.path.is_some()) {
             (true, _, _) => (format!("BACKEND_REDIRECT_HTTP_TO_HTTPS{path}"), first),
@@ -136,7 +139,8 @@ impl Asked {
         };
         let first = self.hosts.first().map_or("", String::as_str);
         let path = self.path.iter().map(|_| ("HTTPS_FRONTEND_ACL_ONLY_WITH_PATH".to_owned(), first));
-        path.chain(self.hosts.iter().map(|host| (format!("HTTPS_FRONTEND_ACL{asked}"), host.as_str()))).collect()
+        path.chain(self.hosts.iter().map(|host| (format!("HTTPS_FRONTEND_ACL{asked}"), host.as_str())))
+            .collect()
     }
 
     /// What the default of a template comes to: the ACLs that it makes, and where it leads.
@@ -144,14 +148,20 @@ impl Asked {
         let sni = name.starts_with("HTTPS");
         let only = name.contains("_ACL_ONLY");
         let has_path = name.contains("PATH") && self.path.is_some();
-        let makes_path = has_path && !name.contains("ROUTING") && !name.starts_with("BACKEND") && (!sni || only);
-        let makes_host = !sni && !name.contains("ROUTING") && !name.starts_with("BACKEND") && !(only && has_path);
+        let makes_path =
+            has_path && !name.contains("ROUTING") && !name.starts_with("BACKEND") && (!sni || only);
+        let makes_host =
+            !sni && !name.contains("ROUTING") && !name.starts_with("BACKEND") && !(only && has_path);
         let mut lines = Vec::new();
         if makes_host {
             lines.push(format!("acl {} hdr(host) -i {host}", self.host_acl));
         }
         if makes_path {
-            lines.push(format!("acl {} path_beg {}", self.path_acl, self.path.as_deref().unwrap_or_default()));
+            lines.push(format!(
+                "acl {} path_beg {}",
+                self.path_acl,
+                self.path.as_deref().unwrap_or_default()
+            ));
         }
         if !only && !name.starts_with("BACKEND") {
             let asks = if sni { format!("{{ ssl_fc_sni {host} }}") } else { self.host_acl.clone() };
@@ -176,7 +186,9 @@ impl Asked {
         };
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
-            ["hdr(host)", "-i", one] | ["ssl_fc_sni", one] if self.hosts.iter().any(|known| known == one) => host(one),
+            ["hdr(host)", "-i", one] | ["ssl_fc_sni", one] if self.hosts.iter().any(|known| known == one) => {
+                host(one)
+            }
             _ => words.iter().map(|word| (*word).to_owned()).collect(),
         }
     }
@@ -320,10 +332,15 @@ pub(super) fn routing(port: &Port<'_>, texts: &Texts<'_>, service: &mut Service)
     let source = texts.texts.keys().next().map_or("", |name| name);
     let refused = |why: &str| {
         let trusted = texts.texts.values().all(|(_, trusted)| *trusted);
-        Err(format!("{}: it changes which requests lead here, {why}", super::source(source, texts.index, trusted)))
+        Err(format!(
+            "{}: it changes which requests lead here, {why}",
+            super::source(source, texts.index, trusted)
+        ))
     };
     if service.client_ca.is_some() {
-        return refused("and the hosts of clients that have to show a certificate are known by their labels only");
+        return refused(
+            "and the hosts of clients that have to show a certificate are known by their labels only",
+        );
     }
     if !port.any_host {
         return refused("and policy.vhosts does not allow this app every host");
@@ -377,7 +394,11 @@ fn move_lines(frontend: &Frontend, asked: &Asked, service: &mut Service) -> Resu
             text.keep(Section::Moved, line)?;
             used.extend(condition.names().into_iter().map(str::to_owned));
             let came_by = ["{", "fe_name", frontend.name, "}"];
-            moved.push(format!("{} if {}", line_text(&statement), line_text(&condition.with(&came_by, &names))));
+            moved.push(format!(
+                "{} if {}",
+                line_text(&statement),
+                line_text(&condition.with(&came_by, &names))
+            ));
         }
     }
     let raw = &mut service.backend.extras.raw;
@@ -407,7 +428,8 @@ impl Asked {
 pub(super) fn app_id(port: &Port<'_>, texts: &Texts<'_>, service: &mut Service) -> Result<(), String> {
     let app = port.app.id.to_string();
     let asked = Asked::of(port, service);
-    let clean: String = app.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    let clean: String =
+        app.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
     let mut values = asked.values(port, asked.hosts.first().map_or("", String::as_str));
     values.insert("cleanedUpAppId", clean.clone());
     let Some(text) = texts.get("HTTP_FRONTEND_APPID_ACL", &values)? else { return Ok(()) };

@@ -15,19 +15,67 @@ pub(super) enum Section {
 }
 
 const BOTH: &[&str] = &[
-    "acl", "compression", "description", "errorloc", "errorloc302", "errorloc303", "filter", "force-persist",
-    "http-after-response", "http-error", "http-request", "http-response", "ignore-persist", "log", "log-tag", "option",
-    "redirect", "stick-table", "tcp-request", "timeout",
+    "acl",
+    "compression",
+    "description",
+    "errorloc",
+    "errorloc302",
+    "errorloc303",
+    "filter",
+    "force-persist",
+    "http-after-response",
+    "http-error",
+    "http-request",
+    "http-response",
+    "ignore-persist",
+    "log",
+    "log-tag",
+    "option",
+    "redirect",
+    "stick-table",
+    "tcp-request",
+    "timeout",
 ];
 const FRONTEND: &[&str] = &[
-    "backlog", "capture", "clitcpka-cnt", "clitcpka-idle", "clitcpka-intvl", "declare", "default_backend",
-    "error-log-format", "log-format", "log-format-sd", "maxconn", "monitor", "monitor-uri", "rate-limit",
-    "unique-id-format", "unique-id-header", "use_backend",
+    "backlog",
+    "capture",
+    "clitcpka-cnt",
+    "clitcpka-idle",
+    "clitcpka-intvl",
+    "declare",
+    "default_backend",
+    "error-log-format",
+    "log-format",
+    "log-format-sd",
+    "maxconn",
+    "monitor",
+    "monitor-uri",
+    "rate-limit",
+    "unique-id-format",
+    "unique-id-header",
+    "use_backend",
 ];
 const BACKEND: &[&str] = &[
-    "balance", "cookie", "dynamic-cookie-key", "fullconn", "hash-balance-factor", "hash-type", "http-check", "http-reuse",
-    "http-send-name-header", "max-keep-alive-queue", "persist", "retries", "retry-on", "source", "srvtcpka-cnt",
-    "srvtcpka-idle", "srvtcpka-intvl", "stick", "tcp-check", "tcp-response",
+    "balance",
+    "cookie",
+    "dynamic-cookie-key",
+    "fullconn",
+    "hash-balance-factor",
+    "hash-type",
+    "http-check",
+    "http-reuse",
+    "http-send-name-header",
+    "max-keep-alive-queue",
+    "persist",
+    "retries",
+    "retry-on",
+    "source",
+    "srvtcpka-cnt",
+    "srvtcpka-idle",
+    "srvtcpka-intvl",
+    "stick",
+    "tcp-check",
+    "tcp-response",
 ];
 const MOVED: &[&str] = &["http-after-response", "http-request", "http-response", "redirect"];
 /// What older versions of HAProxy took, and what says the same now.
@@ -76,19 +124,80 @@ pub(super) fn check(section: Section, line: &Line) -> Result<(), String> {
 
 /// Words of a server without an argument.
 const SERVER_FLAGS: &[&str] = &[
-    "allow-0rtt", "backup", "check", "check-send-proxy", "check-ssl", "check-via-socks4", "force-sslv3", "force-tlsv10",
-    "force-tlsv11", "force-tlsv12", "force-tlsv13", "no-backup", "no-check", "no-check-ssl", "no-send-proxy",
-    "no-send-proxy-v2", "no-ssl", "no-ssl-reuse", "no-sslv3", "no-tls-tickets", "no-tlsv10", "no-tlsv11", "no-tlsv12",
-    "no-tlsv13", "no-verifyhost", "non-stick", "send-proxy", "send-proxy-v2", "send-proxy-v2-ssl",
-    "send-proxy-v2-ssl-cn", "ssl", "ssl-reuse", "stick", "tfo", "tls-tickets",
+    "allow-0rtt",
+    "backup",
+    "check",
+    "check-send-proxy",
+    "check-ssl",
+    "check-via-socks4",
+    "force-sslv3",
+    "force-tlsv10",
+    "force-tlsv11",
+    "force-tlsv12",
+    "force-tlsv13",
+    "no-backup",
+    "no-check",
+    "no-check-ssl",
+    "no-send-proxy",
+    "no-send-proxy-v2",
+    "no-ssl",
+    "no-ssl-reuse",
+    "no-sslv3",
+    "no-tls-tickets",
+    "no-tlsv10",
+    "no-tlsv11",
+    "no-tlsv12",
+    "no-tlsv13",
+    "no-verifyhost",
+    "non-stick",
+    "send-proxy",
+    "send-proxy-v2",
+    "send-proxy-v2-ssl",
+    "send-proxy-v2-ssl-cn",
+    "ssl",
+    "ssl-reuse",
+    "stick",
+    "tfo",
+    "tls-tickets",
 ];
 /// Words of a server with one.
 const SERVER_WITH_ARGUMENT: &[&str] = &[
-    "alpn", "check-alpn", "check-proto", "check-sni", "ciphers", "ciphersuites", "downinter", "error-limit", "fall",
-    "fastinter", "inter", "log-proto", "max-reuse", "maxconn", "maxqueue", "minconn", "observe", "on-error",
-    "on-marked-down", "on-marked-up", "pool-low-conn", "pool-max-conn", "pool-purge-delay", "port", "proto",
-    "proxy-v2-options", "redir", "rise", "slowstart", "sni", "ssl-max-ver", "ssl-min-ver", "tcp-ut", "verify",
-    "verifyhost", "ws",
+    "alpn",
+    "check-alpn",
+    "check-proto",
+    "check-sni",
+    "ciphers",
+    "ciphersuites",
+    "downinter",
+    "error-limit",
+    "fall",
+    "fastinter",
+    "inter",
+    "log-proto",
+    "max-reuse",
+    "maxconn",
+    "maxqueue",
+    "minconn",
+    "observe",
+    "on-error",
+    "on-marked-down",
+    "on-marked-up",
+    "pool-low-conn",
+    "pool-max-conn",
+    "pool-purge-delay",
+    "port",
+    "proto",
+    "proxy-v2-options",
+    "redir",
+    "rise",
+    "slowstart",
+    "sni",
+    "ssl-max-ver",
+    "ssl-min-ver",
+    "tcp-ut",
+    "verify",
+    "verifyhost",
+    "ws",
 ];
 /// Words of a server with the name of a file inside `tls.dir`.
 const SERVER_FILES: &[&str] = &["ca-file", "crl-file", "crt"];
@@ -106,7 +215,10 @@ pub(super) fn server(
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         let file_word = SERVER_FILES.contains(&word.as_str());
-        if !file_word && !SERVER_FLAGS.contains(&word.as_str()) && !SERVER_WITH_ARGUMENT.contains(&word.as_str()) {
+        if !file_word
+            && !SERVER_FLAGS.contains(&word.as_str())
+            && !SERVER_WITH_ARGUMENT.contains(&word.as_str())
+        {
             let why = match word.as_str() {
                 "weight" => "weights are set while HAProxy runs",
                 "cookie" => "each task has a cookie of its own already, where HAPROXY_{n}_STICKY is true",
@@ -123,7 +235,9 @@ pub(super) fn server(
             return Err(line.refused(&format!("gives servers {word:?} without a value")));
         };
         let argument = match file_word {
-            true => file(argument).map_err(|why| line.refused(&format!("names a file by {word:?}: {why}")))?,
+            true => {
+                file(argument).map_err(|why| line.refused(&format!("names a file by {word:?}: {why}")))?
+            }
             false => argument.clone(),
         };
         taken.push(' ');
@@ -147,14 +261,30 @@ mod tests {
     #[test]
     fn what_stays_in_its_section_is_taken_word_for_word() {
         for (section, text, read) in [
-            (Section::Backend, "  http-request set-header X-A b # why\r\n\r\n  # nothing", "http-request set-header X-A b"),
+            (
+                Section::Backend,
+                "  http-request set-header X-A b # why\r\n\r\n  # nothing",
+                "http-request set-header X-A b",
+            ),
             (Section::Backend, "\ttimeout\tserver 5m", "timeout server 5m"),
             (Section::Backend, "no option forwardfor", "no option forwardfor"),
-            (Section::Backend, r#"http-request set-header X "a b\"c'""#, r#"http-request set-header X "a b\"c'""#),
-            (Section::Backend, r"http-request replace-path ^/(.*)\.x$ /\1", r"http-request replace-path '^/(.*)\.x$' '/\1'"),
+            (
+                Section::Backend,
+                r#"http-request set-header X "a b\"c'""#,
+                r#"http-request set-header X "a b\"c'""#,
+            ),
+            (
+                Section::Backend,
+                r"http-request replace-path ^/(.*)\.x$ /\1",
+                r"http-request replace-path '^/(.*)\.x$' '/\1'",
+            ),
             (Section::Backend, r"http-request set-header X a\ b\x23", "http-request set-header X 'a b#'"),
             (Section::Backend, r#"http-request set-header X "/a$""#, "http-request set-header X '/a$'"),
-            (Section::Backend, "http-request set-path %[path,regsub(^/mapped,/)]", "http-request set-path %[path,regsub(^/mapped,/)]"),
+            (
+                Section::Backend,
+                "http-request set-path %[path,regsub(^/mapped,/)]",
+                "http-request set-path %[path,regsub(^/mapped,/)]",
+            ),
             (Section::Backend, "log 10.0.0.1:514 local0", "log 10.0.0.1:514 local0"),
             (Section::Frontend, "capture request header Host len 32", "capture request header Host len 32"),
         ] {
@@ -195,7 +325,7 @@ mod tests {
             (Section::Backend, "http-request set-header X \"${PATH}\"", "environment"),
             (Section::Backend, "http-request lua.x", "code"),
             (Section::Backend, "http-request use-service prometheus-exporter", "code"),
-            (Section::Backend, "http-request set-map(maps/hosts.map) x y", "maps"),
+            (Section::Backend, "http-request set-map(maps/hosts.map) x y", "in a map"),
             (Section::Backend, "http-request set-var(proc.x) int(1)", "variable"),
             (Section::Backend, "option external-check", "program"),
             (Section::Backend, "external-check command /bin/sh", "program"),
@@ -227,7 +357,10 @@ mod tests {
         let file = |name: &str| crate::services::raw::in_dir(name, Some(std::path::Path::new("/tls")));
         let of = |text: &str| server(&words(text), &line, file);
         assert_eq!(of("maxconn 10 send-proxy slowstart 5s").unwrap(), " maxconn 10 send-proxy slowstart 5s");
-        assert_eq!(of("ssl verify required ca-file x.pem").unwrap(), " ssl verify required ca-file /tls/x.pem");
+        assert_eq!(
+            of("ssl verify required ca-file x.pem").unwrap(),
+            " ssl verify required ca-file /tls/x.pem"
+        );
         assert_eq!(of("ssl crt /tls/x.pem").unwrap(), " ssl crt /tls/x.pem");
         for (text, why) in [
             ("weight 5", "while HAProxy runs"),
