@@ -172,6 +172,9 @@ pub struct LabelsConfig {
     pub templates_dir: Option<PathBuf>,
     /// Templates of marathon-lb by name, before those of the directory; the environment's `HAPROXY_…` before both.
     pub templates: BTreeMap<String, String>,
+    /// Service ports for ports of tasks with addresses of their own, where the app names none; empty: such a port is
+    /// reached by host and path only.
+    pub ip_per_task_ports: PortRange,
 }
 
 impl Default for LabelsConfig {
@@ -186,6 +189,7 @@ impl Default for LabelsConfig {
             raw: RawLabels::default(),
             templates_dir: None,
             templates: BTreeMap::new(),
+            ip_per_task_ports: PortRange { first: 1, last: 0 },
         }
     }
 }

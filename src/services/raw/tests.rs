@@ -9,7 +9,7 @@ const HASH: &str =
     "$6$abcdefgh$yVfUwsw5T.JApa8POvClA1pQ5peiq97DUNyXCZN5IrF.BMSkiaLQ5kvpuEm/VQ1Tvh/KV2TcaWh8qinoW5dhA1";
 
 fn app(labels: &[(&str, &str)]) -> App {
-    let port = AppPort { service_port: Some(10_000), name: None, udp_only: false };
+    let port = AppPort { service_port: Some(10_000), name: None, container_port: None, udp_only: false };
     let task = TaskId::new("t");
     let served = Task {
         id: task.clone(),
@@ -22,6 +22,7 @@ fn app(labels: &[(&str, &str)]) -> App {
     };
     App {
         id: AppId::new("/shop/web"),
+        scaled_at: None,
         instances: 1,
         labels: labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         env: BTreeMap::new(),
