@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::config::{Checks, Config, LabelOrder, LabelsConfig, PortRange};
 use crate::model::{
-    App, AppId, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, RouteMatch, Rule, Server, Service,
-    ServiceId, Task, TaskState,
+    App, AppId, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, RouteMatch, Rule, Server,
+    Service, ServiceId, Task, TaskState,
 };
 
 pub mod claims;

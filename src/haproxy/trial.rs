@@ -75,8 +75,7 @@ impl Trial {
     /// # Errors
     /// [`TrialRefusal`] says why not.
     pub async fn check_acl(&self, text: &str) -> Result<(), TrialRefusal> {
-        let harmless =
-            acl::harmless(text).map_err(|words| TrialRefusal::Refused { words, column: None })?;
+        let harmless = acl::harmless(text).map_err(|words| TrialRefusal::Refused { words, column: None })?;
         match self.verdict(&[&harmless]).await? {
             Ok(()) => Ok(()),
             Err(words) => {
@@ -90,10 +89,7 @@ impl Trial {
     ///
     /// # Errors
     /// [`TrialRefusal::Untried`] or [`TrialRefusal::Endless`]: nothing is known of them then.
-    pub async fn refused<'a>(
-        &self,
-        texts: &[&'a str],
-    ) -> Result<Vec<(&'a str, TrialRefusal)>, TrialRefusal> {
+    pub async fn refused<'a>(&self, texts: &[&'a str]) -> Result<Vec<(&'a str, TrialRefusal)>, TrialRefusal> {
         let mut refused = Vec::new();
         let (mut good, mut harmless) = (Vec::new(), Vec::new());
         for text in texts {
@@ -126,7 +122,6 @@ impl Trial {
         for (index, criterion) in criteria.iter().enumerate() {
             text.push_str(&format!("    acl trial{index} {criterion}\n"));
         }
-        text.push_str("    http-request deny if trial0\n");
         let output = self.run(&text).await?;
         if output.status.success() {
             return Ok(Ok(()));
@@ -144,10 +139,12 @@ impl Trial {
 
     /// Runs `haproxy -c` on a text that is in no directory: a file in memory, which only this process and HAProxy have.
     async fn run(&self, text: &str) -> Result<Output, TrialRefusal> {
-        let file = in_memory(text).map_err(|error| untried(format!("no file in memory can be had: {error}")))?;
+        let file =
+            in_memory(text).map_err(|error| untried(format!("no file in memory can be had: {error}")))?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", LIMITED, "sh", &MEMORY.to_string()]);
-        command.arg(std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/sbin:/usr/bin:/sbin:/bin")));
+        command
+            .arg(std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/sbin:/usr/bin:/sbin:/bin")));
         command.arg(&self.binary).args(["-c", "-f", "/dev/stdin"]);
         command.env_clear().current_dir("/").stdin(Stdio::from(file)).kill_on_drop(true);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
@@ -156,7 +153,9 @@ impl Trial {
             let user = self.unprivileged()?;
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
-        let child = command.spawn().map_err(|error| untried(format!("{}: {error}", Path::new("/bin/sh").display())))?;
+        let child = command
+            .spawn()
+            .map_err(|error| untried(format!("{}: {error}", Path::new("/bin/sh").display())))?;
         match tokio::time::timeout(TIME, child.wait_with_output()).await {
             Ok(output) => output.map_err(|error| untried(error.to_string())),
             Err(_) => Err(TrialRefusal::Endless),
@@ -166,7 +165,10 @@ impl Trial {
     fn unprivileged(&self) -> Result<User, TrialRefusal> {
         let named = |name: &str| User::from_name(name).ok().flatten().filter(|user| !user.uid.is_root());
         named(&self.user).or_else(|| named("nobody")).ok_or_else(|| {
-            untried(format!("there is neither a user {:?} (haproxy.user) nor one \"nobody\", and root does not do it", self.user))
+            untried(format!(
+                "there is neither a user {:?} (haproxy.user) nor one \"nobody\", and root does not do it",
+                self.user
+            ))
         })
     }
 }
@@ -194,9 +196,9 @@ fn cleaned(alert: &str) -> String {
     words.trim().to_owned()
 }
 
-/// Where the first thing that HAProxy quotes stands in the text, in characters from 1.
+/// Where the last thing that HAProxy quotes stands in the text, in characters from 1: it goes from the whole to the part.
 fn column(text: &str, words: &str) -> Option<usize> {
     let quoted = words.split('\'').skip(1).step_by(2).filter(|word| !word.is_empty());
-    let at = quoted.filter_map(|word| text.find(word)).next()?;
+    let at = quoted.filter_map(|word| text.find(word)).last()?;
     Some(text[..at].chars().count() + 1)
 }

@@ -267,7 +267,8 @@ impl RuleRoute {
                 ));
             }
         }
-        let path = all.iter().find_map(|each| if let Criterion::Path(path) = each { Some(path) } else { None });
+        let path =
+            all.iter().find_map(|each| if let Criterion::Path(path) = each { Some(path) } else { None });
         let exact =
             all.iter().find_map(|each| if let Criterion::PathExact(path) = each { Some(path) } else { None });
         if let (Some(path), Some(exact)) = (path, exact)

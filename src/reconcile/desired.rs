@@ -306,8 +306,9 @@ impl Desired {
         };
         self.dirty.insert(id.clone());
         let of_head = |service: Option<&Service>| {
-            service
-                .is_some_and(|each| self.meets_lines(each) || each.bind.is_some() || each.certificate.is_some())
+            service.is_some_and(|each| {
+                self.meets_lines(each) || each.bind.is_some() || each.certificate.is_some()
+            })
         };
         let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
         let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));

@@ -34,12 +34,7 @@ fn of_all(criteria: Vec<Criterion>) -> RouteMatch {
             others.sort();
             others.dedup();
             let exact = whole.is_some();
-            RouteMatch::Line(Box::new(Line {
-                host,
-                path: whole.unwrap_or(prefix),
-                exact,
-                criteria: others,
-            }))
+            RouteMatch::Line(Box::new(Line { host, path: whole.unwrap_or(prefix), exact, criteria: others }))
         }
     }
 }
@@ -77,10 +72,7 @@ mod tests {
         );
         assert_eq!(
             of("any = [{ path_exact = \"/a/\" }, { method = \"PUT\" }]").unwrap(),
-            [
-                RouteMatch::Exact { host: None, path: "/a/".to_owned() },
-                line(None, "", false, vec![method()])
-            ]
+            [RouteMatch::Exact { host: None, path: "/a/".to_owned() }, line(None, "", false, vec![method()])]
         );
         assert!(of("path = \"/a\"\nall = [{ path_exact = \"/ab\" }]").unwrap_err().contains("no path is"));
         assert!(of("acl = \"src -f /etc/shadow\"").unwrap_err().contains("refused"));

@@ -65,9 +65,7 @@ pub(super) fn overlap(one: &RouteMatch, other: &RouteMatch) -> bool {
     let hosts = match (one_host, other_host) {
         (None, _) | (_, None) => true,
         (Some(one), Some(other)) => {
-            one == other
-                || wildcard(one).as_deref() == Some(other)
-                || wildcard(other).as_deref() == Some(one)
+            one == other || wildcard(one).as_deref() == Some(other) || wildcard(other).as_deref() == Some(one)
         }
     };
     let (short, long) =
