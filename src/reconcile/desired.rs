@@ -24,6 +24,7 @@ use super::live::{Live, Wanted};
 mod blame;
 mod running;
 mod spares;
+mod texts;
 
 use blame::Quarantine;
 pub(super) use running::Names;
@@ -63,6 +64,8 @@ pub struct Desired {
     head_stale: bool,
     /// What the keys begin with of map entries on which a line of the head depends.
     guarded: BTreeSet<String>,
+    /// Criteria in words that HAProxy does not take, and what it says.
+    refused_texts: BTreeMap<String, String>,
     /// The services that changed since the last round that got through, as they were before.
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
 }
@@ -107,6 +110,7 @@ impl Desired {
             quarantine: BTreeMap::new(),
             head_stale: true,
             guarded: BTreeSet::new(),
+            refused_texts: BTreeMap::new(),
             before: BTreeMap::new(),
         }
     }
@@ -301,7 +305,7 @@ impl Desired {
             Some((Arc::new(runs.service.emptied()), shape))
         };
         let (service, good_shape) = match service {
-            Some(service) => (Some(service), good_shape),
+            Some(service) => (Some(self.without_refused(service)), good_shape),
             None => kept().map_or((None, None), |(service, shape)| (Some(service), shape)),
         };
         self.dirty.insert(id.clone());

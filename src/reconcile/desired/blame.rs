@@ -22,10 +22,17 @@ pub(super) struct Quarantine {
 }
 
 impl Desired {
-    /// What is wrong with services that are put aside.
+    /// What is wrong with services that are put aside, or lack a route that HAProxy does not take.
     #[must_use]
     pub fn problems(&self) -> BTreeMap<ServiceId, Problem> {
-        self.quarantine.iter().map(|(id, aside)| (id.clone(), aside.problem.clone())).collect()
+        let mut problems = BTreeMap::new();
+        if !self.refused_texts.is_empty() {
+            for id in self.services.keys() {
+                problems.extend(self.text_problems(id).pop().map(|problem| (id.clone(), problem)));
+            }
+        }
+        problems.extend(self.quarantine.iter().map(|(id, aside)| (id.clone(), aside.problem.clone())));
+        problems
     }
 
     /// How many services are put aside.
