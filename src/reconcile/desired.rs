@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
 
 use crate::config::Config;
+use crate::haproxy::Certificates;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
-use crate::model::{Route, Service, ServiceId, TaskId};
+use crate::model::{Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room, without_room};
 use crate::render::files::TextFiles;
-use crate::render::lines::guarded_keys;
-use crate::render::maps::entry_of;
 use crate::render::{
-    Block, ClientHosts, Files, HeadContext, Lines, MapEntry, Shape, TemplateError, Templates, Text,
-    map_entries,
+    Block, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text, map_entries,
 };
 
 use super::good::{self, Blocks};
@@ -22,13 +22,16 @@ use super::journal::Journal;
 use super::live::{Live, Wanted};
 
 mod blame;
+mod certificates;
+mod head;
 mod running;
 mod spares;
 mod texts;
 
-use blame::Quarantine;
+pub use blame::PutAside;
 pub(super) use running::Names;
 use spares::Stock;
+pub use texts::Lacking;
 
 /// What HAProxy is to be brought to.
 #[derive(Debug)]
@@ -36,8 +39,12 @@ pub struct Desired {
     templates: Arc<Templates>,
     head: HeadContext,
     ports: ServicePorts,
+    pages: BTreeMap<String, Bytes>,
+    certificates: Certificates,
     /// Pages and certificates, by their path in a generation.
-    extra: Arc<BTreeMap<String, Vec<u8>>>,
+    extra: Arc<BTreeMap<String, Bytes>>,
+    /// Those that the worker has loaded.
+    loaded_extra: Arc<BTreeMap<String, Bytes>>,
     /// The spare backends that a HAProxy gets when it reads its text anew.
     stock: Stock,
     placement: Placement,
@@ -60,14 +67,26 @@ pub struct Desired {
     text: Text,
     /// What runs, or ran last.
     good: Blocks,
-    quarantine: BTreeMap<ServiceId, Quarantine>,
+    quarantine: PutAside,
+    /// Who was put aside and is tried again, and since when something is wrong with it.
+    tried_again: Option<(ServiceId, SystemTime)>,
     head_stale: bool,
     /// What the keys begin with of map entries on which a line of the head depends.
     guarded: BTreeSet<String>,
     /// Criteria in words that HAProxy does not take, and what it says.
     refused_texts: BTreeMap<String, String>,
+    lacking: Lacking,
     /// The services that changed since the last round that got through, as they were before.
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
+}
+
+/// What happened to a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// The service.
+    pub service: ServiceId,
+    /// What happened to it, in words.
+    pub what: String,
 }
 
 /// A text that HAProxy is asked to read, with everything that is true once it has.
@@ -85,16 +104,19 @@ impl Desired {
         templates: Templates,
         head: HeadContext,
         ports: ServicePorts,
-        extra: BTreeMap<String, Vec<u8>>,
+        (pages, certificates): (BTreeMap<String, Bytes>, Certificates),
         config: &Config,
     ) -> Self {
         let journal = Journal::new(&config.haproxy.state_dir);
         let stock = Stock::new(&templates, config);
-        Self {
+        let mut desired = Self {
             templates: Arc::new(templates),
             head,
             ports,
-            extra: Arc::new(extra),
+            pages,
+            certificates,
+            extra: Arc::default(),
+            loaded_extra: Arc::default(),
             stock,
             placement: journal.load(),
             journal,
@@ -107,12 +129,16 @@ impl Desired {
             services: BTreeMap::new(),
             text: Text::default(),
             good: good::load(&config.haproxy.state_dir),
-            quarantine: BTreeMap::new(),
+            quarantine: PutAside::default(),
+            tried_again: None,
             head_stale: true,
             guarded: BTreeSet::new(),
             refused_texts: BTreeMap::new(),
+            lacking: Lacking::default(),
             before: BTreeMap::new(),
-        }
+        };
+        desired.gather_extra();
+        desired
     }
 
     /// The tasks that got requests when the earlier Causeway wrote them down.
@@ -156,7 +182,7 @@ impl Desired {
         match (self.quarantine.get(&id), &service) {
             (Some(aside), Some(service)) if aside.refused.same_shape(service) => {}
             _ => {
-                self.quarantine.remove(&id);
+                self.quarantine.remove_mut(&id);
             }
         }
         self.refresh(&id);
@@ -179,6 +205,7 @@ impl Desired {
     /// # Errors
     /// A template that fails on the head; a service on which one fails is put aside.
     pub fn candidate(&mut self) -> Result<Candidate, TemplateError> {
+        self.name_certificates();
         self.render_head()?;
         let (mut text, mut placement) = (self.text.clone(), self.placement.clone());
         text.dynamic = self.features.dynamic_servers() && self.templates.let_add_servers();
@@ -229,30 +256,6 @@ impl Desired {
         Files::of(&self.files(&candidate.text))
     }
 
-    /// Renders the head again, if something in it changed.
-    ///
-    /// # Errors
-    /// A template that fails.
-    pub fn render_head(&mut self) -> Result<(), TemplateError> {
-        if self.head_stale {
-            if !self.head.service_port_binds.is_empty() {
-                self.head.service_port_binds = self.binds_ahead();
-            }
-            let certificates: BTreeSet<&String> =
-                self.text.blocks.values().filter_map(|block| block.service.certificate.as_ref()).collect();
-            self.head.service_certificates = certificates.into_iter().cloned().collect();
-            self.head.client_hosts = self.client_hosts();
-            let lines = self.lines();
-            let services: Vec<&Service> =
-                self.text.blocks.values().map(|block| block.service.as_ref()).collect();
-            self.text.head = self.templates.head(&self.head, &lines, &services)?;
-            let routes = self.text.blocks.values().flat_map(|block| &block.service.routes);
-            self.guarded = routes.filter_map(|route| guarded_keys(&route.matches)).collect();
-            self.head_stale = false;
-        }
-        Ok(())
-    }
-
     /// Whether a service is there by right: one that is not is only kept, empty, until HAProxy reads its text anew.
     fn is_wanted(&self, id: &ServiceId) -> bool {
         self.services.contains_key(id) && self.quarantine.get(id).is_none_or(|aside| !aside.left_out)
@@ -268,13 +271,14 @@ impl Desired {
         self.placement.retain(|id| self.text.blocks.contains_key(id));
     }
 
-    /// What changed since the last round that got through, a line a service.
-    pub fn take_events(&mut self) -> Vec<String> {
+    /// What changed since the last round that got through.
+    pub fn take_events(&mut self) -> Vec<Happened> {
         let before = std::mem::take(&mut self.before);
-        before
-            .iter()
-            .filter_map(|(id, old)| describe(id, old.as_deref(), self.services.get(id).map(AsRef::as_ref)))
-            .collect()
+        let happened = |(id, old): (ServiceId, Option<Arc<Service>>)| {
+            let what = describe(&id, old.as_deref(), self.services.get(&id).map(AsRef::as_ref))?;
+            Some(Happened { service: id, what })
+        };
+        before.into_iter().filter_map(happened).collect()
     }
 
     /// Forgets what changed without effect.
@@ -297,6 +301,13 @@ impl Desired {
             },
             _ => (None, None),
         };
+        let service = match service {
+            Some(service) => Some(self.without_refused(service)),
+            None => {
+                self.lacking.remove_mut(id);
+                None
+            }
+        };
         let old = self.take_out(id);
         // What runs stays, empty, until HAProxy reads its text anew: its connections end, and no reload is needed.
         let kept = || {
@@ -305,7 +316,7 @@ impl Desired {
             Some((Arc::new(runs.service.emptied()), shape))
         };
         let (service, good_shape) = match service {
-            Some(service) => (Some(self.without_refused(service)), good_shape),
+            Some(service) => (Some(service), good_shape),
             None => kept().map_or((None, None), |(service, shape)| (Some(service), shape)),
         };
         self.dirty.insert(id.clone());
@@ -432,40 +443,6 @@ impl Desired {
         let block = self.text.blocks.get(id)?;
         Some(Wanted { block, entries: self.entries(&block.service) })
     }
-
-    /// The hosts whose clients have to show a certificate.
-    fn client_hosts(&self) -> Vec<ClientHosts> {
-        let of_service = |service: &Service| {
-            let ca = service.client_ca.clone()?;
-            let own = || format!("{}{}", self.head.dir, self.head.default_certificate);
-            let certificate = service.certificate.clone().unwrap_or_else(own);
-            let hosts = service.routes.iter().filter_map(|route| route.matches.host().map(str::to_owned));
-            let hosts: Vec<String> = hosts.collect::<BTreeSet<_>>().into_iter().collect();
-            (!hosts.is_empty()).then_some(ClientHosts { certificate, ca, hosts })
-        };
-        let mut hosts: Vec<_> =
-            self.text.blocks.values().filter_map(|block| of_service(&block.service)).collect();
-        hosts.sort();
-        hosts
-    }
-
-    /// The routes that are lines of the head.
-    fn lines(&self) -> Lines {
-        Lines::of(self.text.blocks.values().map(|block| block.service.as_ref()), &self.text.maps)
-    }
-
-    /// Whether the head has a line that depends on one of these routes, or is one of them.
-    fn meets_lines(&self, service: &Service) -> bool {
-        let guarded = |key: &str| {
-            self.guarded.iter().any(|start| key.to_ascii_lowercase().starts_with(&start.to_ascii_lowercase()))
-        };
-        let meets = |route: &Route| entry_of(&route.matches).is_some_and(|(_, key)| guarded(&key));
-        has_line(service) || (!self.guarded.is_empty() && service.routes.iter().any(meets))
-    }
-}
-
-fn has_line(service: &Service) -> bool {
-    service.routes.iter().any(|route| route.matches.is_line())
 }
 
 /// What happened to a service, in words; nothing where it did not change to the eye.

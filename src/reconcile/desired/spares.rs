@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 
-use super::{Desired, has_line};
+use super::Desired;
+use super::head::has_line;
 use crate::config::{Checks, Config};
 use crate::model::{AppId, Backend, Marks, Mode, Service, ServiceId, Watch};
 use crate::placement::Slot;

@@ -2,10 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use rpds::RedBlackTreeMapSync;
 
 use super::Desired;
 use crate::haproxy::trial::TrialRefusal;
 use crate::model::{Problem, ProblemKind, RouteMatch, Service, ServiceId};
+use crate::view::Noted;
+
+/// What is wrong with services that lack a route. A clone costs nothing.
+pub type Lacking = RedBlackTreeMapSync<ServiceId, Noted>;
 
 impl Desired {
     /// The criteria in words that no HAProxy has read yet.
@@ -42,39 +49,45 @@ impl Desired {
         let ids: Vec<ServiceId> =
             self.services.iter().filter(|(_, service)| has_one(service)).map(|(id, _)| id.clone()).collect();
         for id in ids {
-            for problem in self.text_problems(&id) {
-                tracing::warn!("{problem}");
-            }
             self.refresh(&id);
         }
     }
 
-    /// A service without the routes that HAProxy does not take.
-    pub(super) fn without_refused(&self, service: Arc<Service>) -> Arc<Service> {
-        let is_refused = |matches: &RouteMatch| matches!(matches, RouteMatch::Acl(text) if self.refused_texts.contains_key(text));
-        if self.refused_texts.is_empty() || !service.routes.iter().any(|route| is_refused(&route.matches)) {
+    /// A service without the routes that HAProxy does not take, which is noted.
+    pub(super) fn without_refused(&mut self, service: Arc<Service>) -> Arc<Service> {
+        let id = &service.id;
+        let words: Vec<String> = service
+            .routes
+            .iter()
+            .filter_map(|route| match &route.matches {
+                RouteMatch::Acl(text) => Some(format!("the acl {text:?}: {}", self.refused_texts.get(text)?)),
+                _ => None,
+            })
+            .collect();
+        if words.is_empty() {
+            self.lacking.remove_mut(id);
             return service;
         }
-        let routes = service.routes.iter().filter(|route| !is_refused(&route.matches)).cloned().collect();
+        let problem = Problem::of(
+            &id.app,
+            ProblemKind::Rule,
+            format!("HAProxy does not take {}", words.join("; ")),
+            "what it does not take is left out, the other routes are served: correct the rule",
+        );
+        let same = self.lacking.get(id).filter(|noted| noted.problem == problem);
+        if same.is_none() {
+            tracing::warn!("{problem}");
+            self.lacking.insert_mut(id.clone(), Noted { problem, since: SystemTime::now() });
+        }
+        let refused = |matches: &RouteMatch| matches!(matches, RouteMatch::Acl(text) if self.refused_texts.contains_key(text));
+        let routes = service.routes.iter().filter(|route| !refused(&route.matches)).cloned().collect();
         Arc::new(Service { routes, ..Service::clone(&service) })
     }
 
-    /// What HAProxy says against the texts of a service.
-    pub(super) fn text_problems(&self, id: &ServiceId) -> Vec<Problem> {
-        let routes = self.services.get(id).map(|service| service.routes.as_slice()).unwrap_or_default();
-        let refused = routes.iter().filter_map(|route| match &route.matches {
-            RouteMatch::Acl(text) => Some((text, self.refused_texts.get(text)?)),
-            _ => None,
-        });
-        let problem = |(text, words): (&String, &String)| {
-            Problem::of(
-                &id.app,
-                ProblemKind::Rule,
-                format!("HAProxy does not take the acl {text:?} of its rule: {words}"),
-                "this route is left out, the others are served: correct the rule",
-            )
-        };
-        refused.map(problem).collect()
+    /// Who lacks a route that HAProxy does not take.
+    #[must_use]
+    pub fn lacking_now(&self) -> Lacking {
+        self.lacking.clone()
     }
 }
 
