@@ -28,6 +28,7 @@ use crate::view::{Counts, View};
 use crate::web::{self, Door};
 
 pub mod inputs;
+pub mod templates;
 
 /// How long everything may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -65,7 +66,7 @@ async fn run_locked(
 ) -> Result<()> {
     // Whoever drops this future ends every part of it.
     let _stopped = stop.clone().drop_guard();
-    let (config, notices) = inputs::with_templates(config)?;
+    let (config, notices) = templates::with_templates(config).await?;
     for notice in notices {
         tracing::warn!("{notice}");
     }

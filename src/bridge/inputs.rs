@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use nix::unistd::geteuid;
 
-use crate::config::{Checks, Config, HaproxyMode};
+use crate::config::{Config, HaproxyMode};
 use crate::haproxy::managed::{Jail, log_socket};
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::RawHead;
@@ -59,25 +59,6 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         raw: raw::head::of(&config.labels).0,
         raw_routes: RawHead::default(),
     }
-}
-
-/// The configuration with the operator's templates of marathon-lb, and what is to be told of them.
-///
-/// # Errors
-/// A template that cannot be read.
-pub fn with_templates(mut config: Config) -> Result<(Config, Vec<String>)> {
-    config.labels.read_templates()?;
-    let (_, mut notices) = raw::head::of(&config.labels);
-    let of_checks = |name: &&String| name.contains("HEALTHCHECK_OPTIONS");
-    if config.labels.checks == Checks::Marathon
-        && let Some(name) = config.labels.templates.keys().find(of_checks)
-    {
-        notices.push(format!(
-            "template HAPROXY_{} has no effect but where HAPROXY_{{n}}_CHECKS says otherwise: labels.checks = \"marathon\"",
-            name.trim_start_matches("HAPROXY_")
-        ));
-    }
-    Ok((config, notices))
 }
 
 /// The pages of errors, by their path in a generation.

@@ -15,8 +15,11 @@ use format::Values;
 use line::Line;
 use words::Section;
 
+pub use examples::examples;
+
 mod backend;
 mod condition;
+mod examples;
 mod format;
 pub mod head;
 mod line;

@@ -240,6 +240,9 @@ async fn the_operators_templates_come_from_a_directory_and_the_environment() {
             "HAPROXY_BACKEND_HTTP_OPTIONS",
             "  http-response set-header X-Raw environment\\n  http-response set-header X-Two 2\\n",
         ),
+        // Neither of these is for anybody: one HAProxy does not take, the other is no template of its name.
+        ("HAPROXY_BACKEND_HEAD", "backend {backend}\\n  http-request nonsense\\n"),
+        ("HAPROXY_HTTP_FRONTEND_ACL", "  use_backend {nobody} if {{ path / }}\\n"),
         ("HAPROXY_HEAD", "global\\n  tune.bufsize 32768\\ndefaults\\n  timeout queue 7s\\n"),
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
