@@ -6,8 +6,8 @@ use super::{STDIN, Trial, TrialRefusal, cleaned, untried};
 use crate::haproxy::check::{CheckFailure, alerts};
 use crate::model::{Mode, Raw, Service};
 
-/// The file, up to the services. Nobody listens there, since a check binds nothing.
-const FILE: &str = "global\n    nbthread 1\n    maxconn 1\ndefaults\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n";
+/// The file, up to the services. Nobody listens there, since a check binds nothing; without a listener it would be no success.
+const FILE: &str = "global\n    nbthread 1\n    maxconn 1\ndefaults\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\nfrontend trial\n    mode tcp\n    bind 127.0.0.1:1\n";
 
 impl Trial {
     /// Checks the raw text of services, and names those whose text HAProxy does not take, with its words. `sections` are lines

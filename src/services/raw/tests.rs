@@ -411,7 +411,7 @@ fn what_cannot_be_used_is_told_with_its_line_and_the_default_stands() {
         labels.push((name, text));
         let (service, problems) = first(&labels, &config());
         assert!(problems.len() == 1 && problems[0].contains(why), "{name} = {text:?}: {problems:?}");
-        assert!(!problems[0].contains("rounds="), "no hash in a log");
+        assert!(!problems[0].contains("20000000"), "no hash in a log");
         assert_eq!(service, without, "{name} = {text:?}");
     }
     let networks = [
