@@ -13,6 +13,7 @@ mod labels_each;
 mod labels_live;
 mod leaving;
 mod metrics;
+mod peers;
 mod raw;
 mod recovery;
 mod rule_2;

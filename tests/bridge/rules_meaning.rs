@@ -277,6 +277,8 @@ async fn hosts_and_paths_are_live_without_a_reload_and_everything_else_by_one() 
     let disabled = replace.replace("replace = true", "replace = true\nenabled = false");
     rules(&stage, &disabled, "GET rep.x/", "/rep").await;
     assert_all(&stage, &[("GET rep2.x/", "404"), ("GET web.x/o", "/web")]).await;
+    rules(&stage, "[[rule]]\napp = \"/a\"\nroute = [{ path = \"/\" }]", "GET nobody.x/x", "/a").await;
+    rules(&stage, "# none\n", "GET nobody.x/x", "404").await;
     assert_eq!(stage.info().await.unwrap().pid, before, "it was a reload");
     let line = "[[rule]]\napp = \"/b\"\nroute = [{ host = \"web.x\", all = [{ method = \"DELETE\" }] }]\n";
     rules(&stage, line, "DELETE web.x/", "/b").await;
@@ -325,4 +327,56 @@ async fn the_default_rule_is_last_and_only_where_it_is_asked_for() {
     )
     .unwrap();
     stage.served("any.x", "/ruled", "/ruled").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_gives_config_to_templates_and_no_directive() {
+    let mut stage = Stage::set().await;
+    let templates = stage.path("templates");
+    std::fs::create_dir(&templates).unwrap();
+    let built_in = include_str!("../../templates/service.cfg");
+    let balance = "    balance {{ service.backend.balance }}";
+    let drawn =
+        format!("{balance}\n    timeout server {{{{ service.config.timeout | default(value=\"30s\") }}}}");
+    std::fs::write(templates.join("service.cfg"), built_in.replace(balance, &drawn)).unwrap();
+    stage.config.template.dir = Some(templates);
+    let apps = ["/team/a", "/team/b", "/other"];
+    stage
+        .marathon
+        .create_apps(apps.map(|id| vhost(id, 1, &format!("{}.x", &id[1..].replace('/', "-")))).into())
+        .await
+        .unwrap();
+    stage.bridge();
+    stage.served("other.x", "/", "/other").await;
+    let timeout = |config: &str, backend: &str| {
+        let section = config.split("\nbackend ").find(|section| section.starts_with(backend))?;
+        let line = section.lines().find_map(|line| line.trim().strip_prefix("timeout server "))?;
+        Some(line.to_owned())
+    };
+    let timeouts = |config: &str| {
+        ["h_team_a_0", "h_team_b_0", "h_other_0"].map(|backend| timeout(config, backend).unwrap_or_default())
+    };
+    let shown = async |rules: &str, expected: [&str; 3]| {
+        std::fs::write(stage.path("rules.toml"), rules).unwrap();
+        let what = format!("{expected:?} for {rules}");
+        until(&what, async || (timeouts(&stage.current()) == expected).then_some(())).await;
+    };
+    shown("[[rule]]\napp = \"/team/**\"\nconfig = { timeout = \"5s\" }\n", ["5s", "5s", "30s"]).await;
+    shown(
+        "[[rule]]\napp = \"/team/**\"\nconfig = { timeout = \"5s\" }\n\
+         [[rule]]\napp = \"/**\"\nconfig = { timeout = \"6s\" }\n\
+         [[rule]]\napp = \"/team/b\"\nconfig = { timeout = \"7s\" }\n",
+        ["5s", "7s", "6s"],
+    )
+    .await;
+    // What has a line break is left out; what has spaces is one word all the same.
+    shown(
+        "[[rule]]\napp = \"/team/a\"\nconfig = { timeout = \"9s\\n    http-request deny\" }\n\
+         [[rule]]\napp = \"/team/b\"\nconfig = { timeout = \"9s http-request deny\" }\n\
+         [[rule]]\napp = \"/other\"\nconfig = { timeout = \"8s\" }\n",
+        ["30s", "9s\\ http-request\\ deny", "8s"],
+    )
+    .await;
+    assert!(!stage.current().contains("http-request deny"));
+    assert_all(&stage, &[("GET team-a.x/", "/team/a"), ("GET team-b.x/", "/team/b")]).await;
 }
