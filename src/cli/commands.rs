@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 
-use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs};
+use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs, users};
 use crate::bridge::{self, inputs};
 use crate::config::{Config, RuleStoreKind};
 use crate::demo;
@@ -24,6 +24,7 @@ use crate::rules;
 use crate::sources::{self, SourceEvent, marathon};
 use crate::state::State;
 use crate::telemetry;
+use crate::web::Doors;
 
 /// Runs a command.
 ///
@@ -39,12 +40,14 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Render(args) => render(&args).await,
         Command::Check(args) => check(&args).await,
         Command::Plan(args) => show_plan(&args).await,
+        Command::User(command) => users::user(&command),
+        Command::Token(command) => users::token(&command),
         Command::Marathon(args) => stand_in(&args).await,
         Command::Demo(args) => demo::run(&args, stop_on_signal()?).await,
     }
 }
 
-fn load(args: &ConfigArgs) -> Result<Config> {
+pub(super) fn load(args: &ConfigArgs) -> Result<Config> {
     Ok(Config::load(args.config.as_deref())?)
 }
 
@@ -68,7 +71,7 @@ fn stop_on_signal() -> Result<CancellationToken> {
 }
 
 /// Prints to standard output; a reader that has enough (`| head`) is no error.
-fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -225,6 +228,7 @@ async fn check(args: &ConfigArgs) -> Result<()> {
     {
         mistakes.push(format!("{error:#}"));
     }
+    mistakes.extend(Doors::mistakes(&config));
     match read_rules(&config).await {
         Ok(rules) => mistakes.extend(rules.problems.iter().map(|problem| format!("rules: {problem}"))),
         Err(error) => mistakes.push(error.to_string()),
