@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::model::{Mode, Service};
 
 pub mod files;
+mod guards;
 pub mod maps;
 mod templates;
 pub mod text;

@@ -8,11 +8,16 @@ use axum::routing::get;
 use futures_util::stream;
 use http::{StatusCode, header};
 use serde_json::json;
+use tokio::sync::watch;
 
+use crate::history::History;
 use crate::model::TaskId;
 use crate::reconcile::standing::Running;
 use crate::telemetry::Metrics;
+use crate::view::View;
 
+#[allow(unused_qualifications, reason = "utoipa writes them")]
+pub mod api;
 mod caller;
 pub mod doors;
 mod error;
@@ -31,8 +36,24 @@ pub struct Seen {
     pub metrics: Metrics,
     /// What runs.
     pub running: Running,
+    /// What is known of apps, services and rules.
+    pub view: watch::Receiver<View>,
+    /// The log of changes.
+    pub history: History,
     /// Who may in.
     pub doors: Doors,
+}
+
+impl FromRef<Seen> for View {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.view.borrow().clone()
+    }
+}
+
+impl FromRef<Seen> for History {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.history.clone()
+    }
 }
 
 impl FromRef<Seen> for Metrics {
@@ -54,6 +75,7 @@ fn router(seen: Seen) -> Router {
         .route("/readyz", get(ready))
         .route("/status", get(status))
         .route("/api/v2/tasks/{task}", get(task))
+        .merge(api::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .with_state(seen)
 }

@@ -55,9 +55,16 @@ fn status(answer: &str) -> &str {
 }
 
 fn seen(metrics: &Metrics, config: &Config) -> Seen {
-    let (_nobody, text) = tokio::sync::watch::channel(None);
-    let doors = Doors::open(config).unwrap();
-    Seen { metrics: metrics.clone(), running: Running::new(text, &config.haproxy), doors }
+    let (_nobody, brought) = watch::channel(Default::default());
+    let (_nobody, view) = watch::channel(Default::default());
+    let running = Running::new(brought, &config.haproxy);
+    Seen {
+        metrics: metrics.clone(),
+        running,
+        view,
+        history: Default::default(),
+        doors: Doors::open(config).unwrap(),
+    }
 }
 
 #[tokio::test]
