@@ -13,6 +13,7 @@ mod labels_each;
 mod labels_live;
 mod leaving;
 mod metrics;
+mod peers;
 mod recovery;
 mod rule_2;
 mod rules_file;
