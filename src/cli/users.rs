@@ -160,7 +160,7 @@ pub fn token(command: &TokenCommand) -> Result<()> {
 }
 
 fn users(args: &ConfigArgs) -> Result<UsersFile> {
-    let config: Config = load(args)?;
+    let config: Config = read(args)?;
     Ok(UsersFile::new(&config.users_file()))
 }
 

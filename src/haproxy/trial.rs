@@ -20,6 +20,8 @@ use super::check::{CheckFailure, alerts};
 use crate::config::HaproxyConfig;
 use crate::model::rule::acl;
 
+mod raw;
+
 /// How long a check may take; HAProxy needs some 30 ms for it.
 const TIME: Duration = Duration::from_secs(2);
 /// The memory that HAProxy may have for it, in KiB.

@@ -28,6 +28,7 @@ mod earlier;
 mod happened;
 mod head;
 mod orders;
+mod raw;
 mod running;
 mod spares;
 mod texts;

@@ -7,6 +7,7 @@ use super::{CULPRITS, Reconciler, RoundError};
 use crate::durable::FileError;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Applied, Driver, HaproxyError};
+use crate::model::Service;
 use crate::plan::{Plan, Reason, plan};
 use crate::render::Files;
 
@@ -17,7 +18,8 @@ impl Reconciler {
         self.probe_ports().await;
         for _ in 0..CULPRITS {
             let begun = Instant::now();
-            if self.try_texts().await && self.plans_anew() {
+            let refused = self.try_texts().await | self.try_raw().await;
+            if refused && self.plans_anew() {
                 return Ok(());
             }
             if matches!(self.driver, Driver::Managed(_)) && self.desired.try_own_ports() && self.plans_anew()
@@ -91,6 +93,23 @@ impl Reconciler {
             }
             Err(error) => {
                 tracing::debug!("{error}; the check of everything tells");
+                false
+            }
+        }
+    }
+
+    /// The same of raw text that is new, all of it in one file without anything else.
+    async fn try_raw(&mut self) -> bool {
+        let services = self.desired.untried_raw();
+        let services: Vec<&Service> = services.iter().map(AsRef::as_ref).collect();
+        match self.trial.refused_raw(self.desired.own_sections(), &services).await {
+            Ok(refused) => {
+                let refused: Vec<_> =
+                    refused.into_iter().map(|(service, words)| (service.id.clone(), words)).collect();
+                self.desired.refuse_raw(&refused)
+            }
+            Err(error) => {
+                tracing::debug!("raw text: {error}; the check of everything tells");
                 false
             }
         }

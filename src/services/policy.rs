@@ -60,10 +60,21 @@ impl Policy {
         self.hosts.is_empty() || lines_of(&self.hosts, app).any(|patterns| patterns.iter().any(fits))
     }
 
+    /// Whether the app may have every host there is.
+    pub(super) fn allows_any_host(&self, app: &AppId) -> bool {
+        let all = |pattern: &Vec<String>| pattern.iter().all(|part| part == "**");
+        self.hosts.is_empty() || lines_of(&self.hosts, app).any(|patterns| patterns.iter().any(all))
+    }
+
     fn allows_port(&self, app: &AppId, port: u16) -> bool {
         self.ports.is_empty()
             || lines_of(&self.ports, app).any(|ranges| ranges.iter().any(|range| range.contains(port)))
     }
+}
+
+/// Whether a pattern of app ids fits one.
+pub(super) fn fits(pattern: &str, app: &AppId) -> bool {
+    matches(&parts(pattern, '/'), &parts(app.as_str(), '/'))
 }
 
 fn lines_of<'a, T>(lines: &'a [(Vec<String>, T)], app: &AppId) -> impl Iterator<Item = &'a T> {

@@ -15,6 +15,7 @@ mod labels_live;
 mod leaving;
 mod metrics;
 mod peers;
+mod raw;
 mod recovery;
 mod rule_2;
 mod rules_file;

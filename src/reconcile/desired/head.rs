@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Desired;
-use crate::model::{Route, Service};
+use crate::model::{RawHead, Route, Service};
 use crate::render::lines::guarded_keys;
 use crate::render::maps::entry_of;
 use crate::render::{ClientHosts, Lines, TemplateError};
@@ -22,6 +22,7 @@ impl Desired {
                 self.text.blocks.values().filter_map(|block| block.service.certificate.as_ref()).collect();
             self.head.service_certificates = certificates.into_iter().cloned().collect();
             self.head.client_hosts = self.client_hosts();
+            self.head.raw_routes = self.raw_routes();
             let lines = self.lines();
             let services: Vec<&Service> =
                 self.text.blocks.values().map(|block| block.service.as_ref()).collect();
@@ -54,6 +55,17 @@ impl Desired {
         Lines::of(self.text.blocks.values().map(|block| block.service.as_ref()), &self.text.maps)
     }
 
+    /// What raw text adds to the shared frontends, service by service.
+    fn raw_routes(&self) -> RawHead {
+        let mut routes = RawHead::default();
+        for raw in self.text.blocks.values().map(|block| &block.service.backend.extras.raw) {
+            routes.http.extend_from_slice(&raw.http);
+            routes.https.extend_from_slice(&raw.https);
+            routes.app_id.extend_from_slice(&raw.app_id);
+        }
+        routes
+    }
+
     /// Whether the head has a line that depends on one of these routes, or is one of them.
     pub(super) fn meets_lines(&self, service: &Service) -> bool {
         let guarded = |key: &str| {
@@ -64,7 +76,7 @@ impl Desired {
     }
 }
 
-/// Whether a service has a route that is a line of the head.
+/// Whether a service has a route that is a line of the head, by a rule or by raw text.
 pub(super) fn has_line(service: &Service) -> bool {
-    service.routes.iter().any(|route| route.matches.is_line())
+    service.backend.extras.raw.is_in_head() || service.routes.iter().any(|route| route.matches.is_line())
 }

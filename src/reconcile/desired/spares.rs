@@ -136,7 +136,7 @@ impl Desired {
     /// The spare that a service has, or can have: where it has a backend of its own that runs, it keeps that.
     pub(super) fn spare_for(&self, service: &Service) -> Result<Option<Arc<str>>, TemplateError> {
         let Some(live) = &self.live else { return Ok(None) };
-        if has_line(service) {
+        if has_line(service) || !service.backend.extras.raw.is_empty() {
             return Ok(None);
         }
         let has = live.text.blocks.get(&service.id).map(|runs| runs.service.backend.name.as_str());
