@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub mod commands;
+pub mod users;
 
 /// Takes HAProxy to where the apps are: follows Marathon, merges labels and rules, renders, checks, reloads, with no
 /// request lost.
@@ -31,6 +32,12 @@ pub enum Command {
     Check(ConfigArgs),
     /// Show what `run` would change: the difference, and the steps it would take.
     Plan(AppsArgs),
+    /// Say who may log in to Causeway.
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Make tokens, with which scripts log in to Causeway.
+    #[command(subcommand)]
+    Token(users::TokenCommand),
     /// Run a stand-in Marathon, with tasks that are real listening servers: to try labels without a cluster.
     Marathon(MarathonArgs),
     /// Show the main job live: a stand-in Marathon, demo apps, a real HAProxy, on high ports of loopback.

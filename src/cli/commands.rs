@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 
-use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs};
+use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs, users};
 use crate::bridge::templates::with_templates;
 use crate::bridge::{self, inputs};
 use crate::config::{Config, RuleStoreKind};
@@ -26,6 +26,7 @@ use crate::rules;
 use crate::sources::{self, SourceEvent, marathon};
 use crate::state::State;
 use crate::telemetry;
+use crate::web::Doors;
 
 /// Runs a command.
 ///
@@ -41,13 +42,19 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Render(args) => render(&args).await,
         Command::Check(args) => check(&args).await,
         Command::Plan(args) => show_plan(&args).await,
+        Command::User(command) => users::user(&command),
+        Command::Token(command) => users::token(&command),
         Command::Marathon(args) => stand_in(&args).await,
         Command::Demo(args) => demo::run(&args, stop_on_signal()?).await,
     }
 }
 
+pub(super) fn read(args: &ConfigArgs) -> Result<Config> {
+    Ok(Config::load(args.config.as_deref())?)
+}
+
 async fn load(args: &ConfigArgs) -> Result<Config> {
-    Ok(with_templates(Config::load(args.config.as_deref())?).await?.0)
+    Ok(with_templates(read(args)?).await?.0)
 }
 
 /// A token that is cancelled by SIGINT or SIGTERM; a second one ends the process at once.
@@ -70,7 +77,7 @@ fn stop_on_signal() -> Result<CancellationToken> {
 }
 
 /// Prints to standard output; a reader that has enough (`| head`) is no error.
-fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -230,6 +237,7 @@ async fn check(args: &ConfigArgs) -> Result<()> {
     {
         mistakes.push(format!("{error:#}"));
     }
+    mistakes.extend(Doors::mistakes(&config));
     match read_rules(&config).await {
         Ok(rules) => mistakes.extend(rules.problems.iter().map(|problem| format!("rules: {problem}"))),
         Err(error) => mistakes.push(error.to_string()),
