@@ -11,7 +11,7 @@ use super::{Asked, page};
 use crate::history::moment;
 use crate::model::ServiceId;
 use crate::reconcile::desired::PutAside;
-use crate::reconcile::standing::Running;
+use crate::reconcile::standing::{Brought, Running};
 use crate::view::{Noted, View};
 use crate::web::{ApiError, Caller, Seen};
 
@@ -24,7 +24,7 @@ pub(super) fn router() -> Router<Seen> {
 pub struct ShownProblem {
     /// The app; `null` where none can be named.
     pub app: Option<String>,
-    /// The kind of problem: app, label, rule, conflict, policy, shadowed, host, no_server, block, held.
+    /// The kind of problem: app, label, rule, conflict, policy, shadowed, host, no_server, block, held, rolled_back.
     pub kind: &'static str,
     /// What failed, and on what.
     pub message: String,
@@ -84,7 +84,8 @@ pub(super) async fn problems(
     State(running): State<Running>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<ProblemPage>, ApiError> {
-    let put_aside = running.brought().put_aside;
+    let Brought { put_aside, rolled_back, .. } = running.brought();
+    let rolled_back = rolled_back.map(|to| to.noted());
     let of_blocks = put_aside.values().map(|aside| &aside.noted);
     let is_asked = |noted: &&Noted| {
         let problem = &noted.problem;
@@ -94,7 +95,8 @@ pub(super) async fn problems(
                 .as_deref()
                 .is_none_or(|app| problem.app.as_ref().is_some_and(|id| id.as_str() == app))
     };
-    let mut found: Vec<&Noted> = view.problems().chain(of_blocks).filter(is_asked).collect();
+    let mut found: Vec<&Noted> =
+        view.problems().chain(of_blocks).chain(&rolled_back).filter(is_asked).collect();
     found.sort_by(|one, other| (other.since, &one.problem).cmp(&(one.since, &other.problem)));
     let total = found.len();
     let problems = found.into_iter().take(page(filter.limit)).map(ShownProblem::from).collect();
