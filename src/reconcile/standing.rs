@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use super::Reconciler;
-use super::desired::PutAside;
+use super::desired::{Lacking, PutAside};
 use super::orders::{Order, OrderError, Ordered, Orders};
 use super::rollback::RolledBack;
 
@@ -36,6 +36,8 @@ pub struct Brought {
     pub put_aside: PutAside,
     /// The generation that somebody went back to.
     pub rolled_back: Option<Arc<RolledBack>>,
+    /// Services that lack a route, since HAProxy does not take its text.
+    pub lacking: Lacking,
 }
 
 impl Reconciler {
@@ -46,6 +48,7 @@ impl Reconciler {
             epoch: self.desired.epoch(),
             put_aside: self.desired.put_aside_now(),
             rolled_back: self.desired.rolled_back().cloned(),
+            lacking: self.desired.lacking_now(),
         });
     }
 }

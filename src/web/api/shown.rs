@@ -11,7 +11,7 @@ use super::{Asked, page};
 use crate::history::moment;
 use crate::model::ServiceId;
 use crate::reconcile::desired::PutAside;
-use crate::reconcile::standing::{Brought, Running};
+use crate::reconcile::standing::Running;
 use crate::view::{Noted, View};
 use crate::web::{ApiError, Caller, Seen};
 
@@ -84,9 +84,9 @@ pub(super) async fn problems(
     State(running): State<Running>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<ProblemPage>, ApiError> {
-    let Brought { put_aside, rolled_back, .. } = running.brought();
-    let rolled_back = rolled_back.map(|to| to.noted());
-    let of_blocks = put_aside.values().map(|aside| &aside.noted);
+    let brought = running.brought();
+    let rolled_back = brought.rolled_back.as_ref().map(|to| to.noted());
+    let of_blocks = brought.put_aside.values().map(|aside| &aside.noted).chain(brought.lacking.values());
     let is_asked = |noted: &&Noted| {
         let problem = &noted.problem;
         filter.kind.as_deref().is_none_or(|kind| kind == problem.kind.name())
