@@ -24,7 +24,7 @@ pub(super) fn router() -> Router<Seen> {
 pub struct ShownProblem {
     /// The app; `null` where none can be named.
     pub app: Option<String>,
-    /// The kind of problem: app, label, rule, conflict, policy, shadowed, host, no_server, block, held.
+    /// The kind of problem: app, label, rule, conflict, policy, shadowed, host, no_server, block, held, rolled_back.
     pub kind: &'static str,
     /// What failed, and on what.
     pub message: String,
@@ -85,6 +85,7 @@ pub(super) async fn problems(
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<ProblemPage>, ApiError> {
     let brought = running.brought();
+    let rolled_back = brought.rolled_back.as_ref().map(|to| to.noted());
     let of_blocks = brought.put_aside.values().map(|aside| &aside.noted).chain(brought.lacking.values());
     let is_asked = |noted: &&Noted| {
         let problem = &noted.problem;
@@ -94,7 +95,8 @@ pub(super) async fn problems(
                 .as_deref()
                 .is_none_or(|app| problem.app.as_ref().is_some_and(|id| id.as_str() == app))
     };
-    let mut found: Vec<&Noted> = view.problems().chain(of_blocks).filter(is_asked).collect();
+    let mut found: Vec<&Noted> =
+        view.problems().chain(of_blocks).chain(&rolled_back).filter(is_asked).collect();
     found.sort_by(|one, other| (other.since, &one.problem).cmp(&(one.since, &other.problem)));
     let total = found.len();
     let problems = found.into_iter().take(page(filter.limit)).map(ShownProblem::from).collect();
