@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, HaproxyMode, OnExit};
+use crate::forecast::{CopyRequests, Foresight};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Driver, External, Managed, stats};
@@ -67,7 +69,13 @@ async fn run_locked(
     metrics.started();
     // It answers while HAProxy is still being looked for: that Causeway is not ready yet is worth knowing.
     let (running_tx, running) = watch::channel(None);
-    let seen = web::Seen { metrics: metrics.clone(), running: Running::new(running, &config.haproxy) };
+    let (store, _fleet) = rules::open_shared(&config)?;
+    let (foresight, of_state, of_desired) = Foresight::new(&config);
+    let seen = web::Seen {
+        metrics: metrics.clone(),
+        running: Running::new(running, &config.haproxy),
+        rules: web::RuleDesk::new(Arc::clone(&store), foresight, &config),
+    };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
     let managed = config.haproxy.mode == HaproxyMode::Managed;
@@ -88,15 +96,22 @@ async fn run_locked(
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
     let pending = Pending::default();
-    let reconciler =
-        Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), running_tx);
+    let reconciler = Reconciler::new(
+        driver,
+        desired,
+        loaded,
+        pending.clone(),
+        &config,
+        metrics.clone(),
+        running_tx,
+        of_desired,
+    );
 
     let (events_tx, events) = mpsc::channel(EVENTS);
     let refresh = Refresh::default();
     let mut parts = JoinSet::new();
     let source = marathon.follow(events_tx.clone(), refresh.clone());
     parts.spawn(async { (source.await, "the Marathon source").1 });
-    let store = rules::open(&config)?;
     let watcher = metrics.clone();
     parts.spawn(async move {
         sources::rules::follow(&*store, events_tx, watcher).await;
@@ -104,7 +119,7 @@ async fn run_locked(
     });
     let looking = stats::follow(config.haproxy.clone(), metrics.clone());
     parts.spawn(async { (looking.await, "the look at HAProxy's figures").1 });
-    let fold = fold(state, events, pending, refresh, config.safety.hold_time, metrics);
+    let fold = fold(state, events, pending, refresh, config.safety.hold_time, metrics, of_state);
     parts.spawn(async { (fold.await, "the state").1 });
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
 
@@ -197,6 +212,7 @@ async fn fold(
     refresh: Refresh,
     hold_time: Duration,
     metrics: Metrics,
+    mut copies: CopyRequests<State>,
 ) {
     let mut believe = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
         .expect("SIGUSR1 is a signal that can be caught");
@@ -219,6 +235,10 @@ async fn fold(
                 }
                 None => return,
             },
+            Some(asker) = copies.recv() => {
+                let _gave_up = asker.send(state.clone());
+                continue;
+            }
             _ = count.tick(), if to_count => {
                 to_count = false;
                 let counts = state.counts();

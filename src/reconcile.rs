@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
+use crate::forecast::CopyRequests;
 use crate::haproxy::{Applied, Driver, HaproxyError};
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
@@ -102,6 +103,8 @@ pub struct Reconciler {
     /// The text is equal, but of the worker itself nothing is known yet.
     audit_soon: bool,
     metrics: Metrics,
+    /// Who works out what would come, on a copy of what is desired.
+    copies: CopyRequests<Desired>,
     /// What runs, for who asks.
     running: watch::Sender<Option<Text>>,
     /// When the oldest event came in that is not applied yet.
@@ -119,6 +122,7 @@ impl Reconciler {
         config: &Config,
         metrics: Metrics,
         running: watch::Sender<Option<Text>>,
+        copies: CopyRequests<Desired>,
     ) -> Self {
         Self {
             writer: Writer::new(driver.generations(), desired.good_blocks()),
@@ -143,6 +147,7 @@ impl Reconciler {
             drift: Vec::new(),
             audit_soon: false,
             metrics,
+            copies,
             running,
             since: None,
         }
@@ -182,6 +187,9 @@ impl Reconciler {
                     }
                 }, if next_round.is_some() => {
                     self.round().await;
+                }
+                Some(asker) = self.copies.recv() => {
+                    let _gave_up = asker.send(self.desired.clone());
                 }
                 written = self.writer.done(), if writing => self.written(written),
                 found = audit::done(&mut self.auditing), if auditing => self.audited(found).await,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::config::{Checks, Config, LabelOrder, LabelsConfig, PortRange};
 use crate::model::{
-    App, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, Rule, Server, Service, ServiceId, Task,
-    TaskState,
+    App, AppId, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, RouteMatch, Rule, Server,
+    Service, ServiceId, Task, TaskState,
 };
 
 pub mod claims;
@@ -62,6 +62,12 @@ impl From<&LabelsConfig> for Terms {
 }
 
 impl Terms {
+    /// Whether the operator lets an app have what leads to it.
+    pub(crate) fn allows(&self, app: &AppId, matches: &RouteMatch) -> bool {
+        let route = Route { matches: matches.clone(), from_rule: true, weight: 0 };
+        self.policy.allows_route(app, &route)
+    }
+
     /// Takes out servers that are HAProxy or Causeway themselves: on this machine's loopback, at a port of theirs.
     fn without_own(&self, service: &mut Service, problems: &mut Vec<Problem>) {
         let own = |server: &Server| {

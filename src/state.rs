@@ -17,7 +17,7 @@ pub type Changes = BTreeMap<ServiceId, Option<Arc<Service>>>;
 type Apps = BTreeMap<AppId, Arc<App>>;
 
 /// Everything that the sources said, folded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State {
     terms: Terms,
     safety: SafetyConfig,
@@ -41,27 +41,27 @@ pub struct State {
 }
 
 /// What an app comes to, before claims are settled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Wanted {
     services: Vec<Arc<Service>>,
     problems: Vec<Problem>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Settled {
     services: Vec<Arc<Service>>,
     problems: Vec<Problem>,
 }
 
 /// The versions of one service.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Versions {
     members: BTreeSet<AppId>,
     roles: Option<Roles>,
 }
 
 /// A full read that is not believed yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     since: Instant,
     apps: Apps,
@@ -184,6 +184,11 @@ impl State {
         }
         problems.sort();
         problems
+    }
+
+    /// Every service that is served.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.settled.values().flat_map(|settled| settled.services.iter().map(Arc::as_ref))
     }
 
     /// Problems that came since the last call, for the log.

@@ -31,9 +31,11 @@ use crate::telemetry::Metrics;
 
 mod caller;
 mod error;
+pub mod rules;
 
 pub use caller::{Caller, Role};
 pub use error::ApiError;
+pub use rules::RuleDesk;
 
 /// Connections at once; more wait in the backlog.
 const CONNECTIONS: usize = 64;
@@ -57,6 +59,14 @@ pub struct Seen {
     pub metrics: Metrics,
     /// What runs.
     pub running: Running,
+    /// Where rules are read and written.
+    pub rules: RuleDesk,
+}
+
+impl FromRef<Seen> for RuleDesk {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.rules.clone()
+    }
 }
 
 impl FromRef<Seen> for Metrics {
@@ -179,6 +189,7 @@ fn router(seen: Seen) -> Router {
         .route("/readyz", get(ready))
         .route("/status", get(status))
         .route("/api/v2/tasks/{task}", get(task))
+        .merge(rules::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .with_state(seen)
         .layer(DefaultBodyLimit::max(BODY_BYTES))

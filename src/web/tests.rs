@@ -41,7 +41,11 @@ fn status(answer: &str) -> &str {
 
 fn seen(metrics: &Metrics) -> Seen {
     let (_nobody, text) = tokio::sync::watch::channel(None);
-    Seen { metrics: metrics.clone(), running: Running::new(text, &Config::default().haproxy) }
+    let config = Config::default();
+    let store = crate::rules::open(&config).unwrap();
+    let (foresight, _state, _desired) = crate::forecast::Foresight::new(&config);
+    let rules = RuleDesk::new(store, foresight, &config);
+    Seen { metrics: metrics.clone(), running: Running::new(text, &config.haproxy), rules }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::haproxy::{CheckFailure, HaproxyError};
 use crate::model::{Problem, ProblemKind, Route, Service, ServiceId};
 use crate::render::{Block, DIR_MARK};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Quarantine {
     /// What was refused; another shape is tried at once.
     pub(super) refused: Arc<Service>,
