@@ -71,10 +71,12 @@ async fn run_locked(
     let (running_tx, running) = watch::channel(None);
     let (store, _fleet) = rules::open_shared(&config)?;
     let (foresight, of_state, of_desired) = Foresight::new(&config);
+    let callback = web::Callback::default();
     let seen = web::Seen {
         metrics: metrics.clone(),
         running: Running::new(running, &config.haproxy),
         rules: web::RuleDesk::new(Arc::clone(&store), foresight, &config),
+        callback: callback.clone(),
     };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
@@ -112,6 +114,8 @@ async fn run_locked(
     let mut parts = JoinSet::new();
     let source = marathon.follow(events_tx.clone(), refresh.clone());
     parts.spawn(async { (source.await, "the Marathon source").1 });
+    let passing = callback.pass_on(refresh.clone(), web::callback::REST);
+    parts.spawn(async { (passing.await, "the way of Marathon's callbacks").1 });
     let watcher = metrics.clone();
     parts.spawn(async move {
         sources::rules::follow(&*store, events_tx, watcher).await;

@@ -29,10 +29,13 @@ use crate::model::TaskId;
 use crate::reconcile::standing::Running;
 use crate::telemetry::Metrics;
 
+mod bamboo;
+pub mod callback;
 mod caller;
 mod error;
 pub mod rules;
 
+pub use callback::Callback;
 pub use caller::{Caller, Role};
 pub use error::ApiError;
 pub use rules::RuleDesk;
@@ -61,6 +64,14 @@ pub struct Seen {
     pub running: Running,
     /// Where rules are read and written.
     pub rules: RuleDesk,
+    /// Where Marathon's callbacks go.
+    pub callback: Callback,
+}
+
+impl FromRef<Seen> for Callback {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.callback.clone()
+    }
 }
 
 impl FromRef<Seen> for RuleDesk {
@@ -190,6 +201,7 @@ fn router(seen: Seen) -> Router {
         .route("/status", get(status))
         .route("/api/v2/tasks/{task}", get(task))
         .merge(rules::router())
+        .merge(bamboo::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .with_state(seen)
         .layer(DefaultBodyLimit::max(BODY_BYTES))

@@ -20,7 +20,9 @@ mod form;
 mod judge;
 
 pub use desk::RuleDesk;
+pub(super) use desk::change as change_by;
 pub(crate) use form::Shown;
+pub(super) use judge::may_change;
 
 use asked::{AppPath, Expected, JsonBody};
 use form::Given;
@@ -75,7 +77,7 @@ async fn create(
     let mut after = Rules::clone(&before);
     for given in given {
         let (rule, _) = Given::parse(given)?.into_rule(None, &headers)?;
-        judge::may_change(&caller, &rule.app)?;
+        may_change(&caller, &rule.app)?;
         let current = before.get(&rule.app).map(|current| &current.rule);
         desk.judge(&caller, current, &rule).await?;
         replace(&mut after, &rule.app.clone(), Some(rule));
@@ -104,7 +106,7 @@ async fn patch(
     uri: Uri,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    judge::may_change(&caller, &app)?;
+    may_change(&caller, &app)?;
     let expected = Expected::of(&headers)?;
     let current = desk.store().get(&app).await?.ok_or_else(|| none_of(&app))?;
     let mut patched = json!(Shown::from(&current));
@@ -122,7 +124,7 @@ async fn remove(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    judge::may_change(&caller, &app)?;
+    may_change(&caller, &app)?;
     let expected = Expected::of(&headers)?;
     let before = desk.store().list().await?;
     let current = before.get(&app).ok_or_else(|| none_of(&app))?;
@@ -147,7 +149,7 @@ async fn change(
     if !dry_run {
         return write(desk, caller, rule, why, expected).await;
     }
-    judge::may_change(caller, &rule.app)?;
+    may_change(caller, &rule.app)?;
     let before = desk.store().list().await?;
     let current = before.get(&rule.app);
     expected.version(&rule.app, current)?;
@@ -164,10 +166,10 @@ async fn write(
     why: String,
     expected: Expected,
 ) -> Result<Response, ApiError> {
-    judge::may_change(caller, &rule.app)?;
+    may_change(caller, &rule.app)?;
     let current = desk.store().get(&rule.app).await?;
     let version = expected.version(&rule.app, current.as_ref())?;
-    rule.changed = Some(desk::change(caller, why));
+    rule.changed = Some(change_by(caller, why));
     desk.judge(caller, current.as_ref().map(|current| &current.rule), &rule).await?;
     let stored = desk.store().put(&rule, version.as_ref()).await;
     let version = stored.map_err(|error| expected.error(error))?;

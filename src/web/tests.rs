@@ -45,7 +45,12 @@ fn seen(metrics: &Metrics) -> Seen {
     let store = crate::rules::open(&config).unwrap();
     let (foresight, _state, _desired) = crate::forecast::Foresight::new(&config);
     let rules = RuleDesk::new(store, foresight, &config);
-    Seen { metrics: metrics.clone(), running: Running::new(text, &config.haproxy), rules }
+    Seen {
+        metrics: metrics.clone(),
+        running: Running::new(text, &config.haproxy),
+        rules,
+        callback: Callback::default(),
+    }
 }
 
 #[tokio::test]
