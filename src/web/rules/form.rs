@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{AppId, Change, Rule, RuleRoute};
-use crate::rules::Versioned;
+use crate::rules::{RuleVersion, Versioned};
 use crate::web::ApiError;
 
 /// The header that says why a rule is changed, where the body does not.
@@ -41,6 +41,20 @@ impl From<&Versioned> for Shown {
     fn from(each: &Versioned) -> Self {
         let Rule { app, enabled, order, replace, changed, config, routes } = each.rule.clone();
         Self { app, enabled, order, replace, config, routes, changed, version: each.version.to_string() }
+    }
+}
+
+impl From<&Rule> for Shown {
+    /// A rule that is not stored yet.
+    fn from(rule: &Rule) -> Self {
+        Self::from(&Versioned { rule: rule.clone(), version: RuleVersion::new("") })
+    }
+}
+
+impl From<Shown> for Rule {
+    fn from(shown: Shown) -> Self {
+        let Shown { app, enabled, order, replace, config, routes, changed, version: _ } = shown;
+        Self { app, enabled, order, replace, changed, config, routes }
     }
 }
 
