@@ -13,6 +13,7 @@ mod labels_live;
 mod leaving;
 mod metrics;
 mod recovery;
+mod rest_rules;
 mod rule_2;
 mod rules_file;
 mod rules_that_hold;

@@ -83,6 +83,10 @@ impl Given {
     /// # Errors
     /// 422 with what is not of this form.
     pub(super) fn parse(body: Value) -> Result<Self, ApiError> {
+        // A list would do for its members in their order.
+        if !body.is_object() {
+            return Err(ApiError::mistakes(vec!["expected a rule: an object".to_owned()]));
+        }
         serde_json::from_value(body).map_err(|error| ApiError::mistakes(vec![error.to_string()]))
     }
 
