@@ -255,28 +255,6 @@ impl State {
         self.rebuild([id.clone()])
     }
 
-    fn replace_rules(&mut self, rules: Vec<Rule>, problems: Vec<Problem>) -> Changes {
-        let rules: BTreeMap<AppId, Rule> = rules.into_iter().map(|rule| (rule.app.clone(), rule)).collect();
-        let changed: Vec<AppId> = self
-            .rules
-            .keys()
-            .chain(rules.keys())
-            .filter(|id| self.rules.get(*id) != rules.get(*id))
-            .cloned()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        self.rules = rules;
-        self.new_problems
-            .extend(problems.iter().filter(|problem| !self.rule_problems.contains(problem)).cloned());
-        self.rule_problems = problems;
-        if self.rules_read {
-            return self.rebuild(changed);
-        }
-        self.rules_read = true;
-        self.rebuild_all()
-    }
-
     /// A full read is believed unless it takes away too much at once; then it has to hold up for a time.
     fn judge(&mut self, incoming: Apps, now: Instant) -> Changes {
         let loss = self.loss(&incoming);
@@ -350,7 +328,8 @@ impl State {
     }
 
     fn rebuild_all(&mut self) -> Changes {
-        let all: BTreeSet<AppId> = self.apps.keys().chain(self.rules.keys()).cloned().collect();
+        let of_apps = self.rules.iter().filter(|(_, rule)| rule.group().is_none()).map(|(id, _)| id);
+        let all: BTreeSet<AppId> = self.apps.keys().chain(of_apps).cloned().collect();
         self.rebuild(all)
     }
 
@@ -425,7 +404,13 @@ impl State {
         let of = |id: &AppId| {
             let watched = self.held.as_ref().is_some_and(|held| held.loss.apps.contains(id));
             match self.apps.get(id) {
-                Some(app) => services::of(app, self.rules.get(id), &self.terms, watched),
+                Some(app) => {
+                    let mut found = services::of(app, self.rules.get(id), &self.terms, watched);
+                    if !self.rules.is_empty() {
+                        services::configure(&mut found, id, self.config_of(id));
+                    }
+                    found
+                }
                 None => AppServices::default(),
             }
         };
@@ -497,5 +482,6 @@ fn held_problem(loss: &Loss) -> Problem {
     }
 }
 
+mod rules;
 #[cfg(test)]
 mod tests;

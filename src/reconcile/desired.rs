@@ -7,11 +7,13 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
-use crate::model::{RouteMatch, Service, ServiceId, TaskId};
+use crate::model::{Route, Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room, without_room};
 use crate::render::files::TextFiles;
+use crate::render::lines::guarded_keys;
+use crate::render::maps::entry_of;
 use crate::render::{
-    AclRoute, Block, ClientHosts, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text,
+    Block, ClientHosts, Files, HeadContext, Lines, MapEntry, Shape, TemplateError, Templates, Text,
     map_entries,
 };
 
@@ -59,6 +61,8 @@ pub struct Desired {
     good: Blocks,
     quarantine: BTreeMap<ServiceId, Quarantine>,
     head_stale: bool,
+    /// What the keys begin with of map entries on which a line of the head depends.
+    guarded: BTreeSet<String>,
     /// The services that changed since the last round that got through, as they were before.
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
 }
@@ -102,6 +106,7 @@ impl Desired {
             good: good::load(&config.haproxy.state_dir),
             quarantine: BTreeMap::new(),
             head_stale: true,
+            guarded: BTreeSet::new(),
             before: BTreeMap::new(),
         }
     }
@@ -233,10 +238,12 @@ impl Desired {
                 self.text.blocks.values().filter_map(|block| block.service.certificate.as_ref()).collect();
             self.head.service_certificates = certificates.into_iter().cloned().collect();
             self.head.client_hosts = self.client_hosts();
-            let acl_routes = self.acl_routes();
+            let lines = self.lines();
             let services: Vec<&Service> =
                 self.text.blocks.values().map(|block| block.service.as_ref()).collect();
-            self.text.head = self.templates.head(&self.head, &acl_routes, &services)?;
+            self.text.head = self.templates.head(&self.head, &lines, &services)?;
+            let routes = self.text.blocks.values().flat_map(|block| &block.service.routes);
+            self.guarded = routes.filter_map(|route| guarded_keys(&route.matches)).collect();
             self.head_stale = false;
         }
         Ok(())
@@ -299,8 +306,9 @@ impl Desired {
         };
         self.dirty.insert(id.clone());
         let of_head = |service: Option<&Service>| {
-            service
-                .is_some_and(|each| has_acl_route(each) || each.bind.is_some() || each.certificate.is_some())
+            service.is_some_and(|each| {
+                self.meets_lines(each) || each.bind.is_some() || each.certificate.is_some()
+            })
         };
         let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
         let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));
@@ -437,10 +445,7 @@ impl Desired {
             let ca = service.client_ca.clone()?;
             let own = || format!("{}{}", self.head.dir, self.head.default_certificate);
             let certificate = service.certificate.clone().unwrap_or_else(own);
-            let hosts = service.routes.iter().filter_map(|route| match &route.matches {
-                RouteMatch::HostPath { host, .. } => host.clone(),
-                RouteMatch::Acl(_) => None,
-            });
+            let hosts = service.routes.iter().filter_map(|route| route.matches.host().map(str::to_owned));
             let hosts: Vec<String> = hosts.collect::<BTreeSet<_>>().into_iter().collect();
             (!hosts.is_empty()).then_some(ClientHosts { certificate, ca, hosts })
         };
@@ -450,28 +455,23 @@ impl Desired {
         hosts
     }
 
-    fn acl_routes(&self) -> Vec<AclRoute> {
-        let mut routes = Vec::new();
-        for service in self.text.blocks.values().map(|block| &block.service) {
-            let acls = service.routes.iter().filter_map(|route| match &route.matches {
-                RouteMatch::Acl(text) => Some(text),
-                RouteMatch::HostPath { .. } => None,
-            });
-            for (index, acl) in acls.enumerate() {
-                routes.push(AclRoute {
-                    app: service.id.app.to_string(),
-                    name: format!("rule_{}_{index}", service.backend.name),
-                    backend: service.backend.name.clone(),
-                    acl: acl.clone(),
-                });
-            }
-        }
-        routes
+    /// The routes that are lines of the head.
+    fn lines(&self) -> Lines {
+        Lines::of(self.text.blocks.values().map(|block| block.service.as_ref()), &self.text.maps)
+    }
+
+    /// Whether the head has a line that depends on one of these routes, or is one of them.
+    fn meets_lines(&self, service: &Service) -> bool {
+        let guarded = |key: &str| {
+            self.guarded.iter().any(|start| key.to_ascii_lowercase().starts_with(&start.to_ascii_lowercase()))
+        };
+        let meets = |route: &Route| entry_of(&route.matches).is_some_and(|(_, key)| guarded(&key));
+        has_line(service) || (!self.guarded.is_empty() && service.routes.iter().any(meets))
     }
 }
 
-fn has_acl_route(service: &Service) -> bool {
-    service.routes.iter().any(|route| matches!(route.matches, RouteMatch::Acl(_)))
+fn has_line(service: &Service) -> bool {
+    service.routes.iter().any(|route| route.matches.is_line())
 }
 
 /// What happened to a service, in words; nothing where it did not change to the eye.

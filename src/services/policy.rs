@@ -1,7 +1,7 @@
 //! Which apps may have which hosts and ports, as the operator says.
 
 use crate::config::{PolicyConfig, PortRange, port_range};
-use crate::model::{AppId, Problem, ProblemKind, Route, RouteMatch, Service};
+use crate::model::{AppId, Problem, ProblemKind, Route, Service};
 
 /// What the operator says, parsed. Without a line for hosts every app may have every host; with one, only what is said.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ impl Policy {
         service.routes.retain(|route| {
             let allowed = self.allows_route(&service.id.app, route);
             if !allowed {
-                refused(shown(route), "policy.vhosts");
+                refused(route.matches.to_string(), "policy.vhosts");
             }
             allowed
         });
@@ -52,10 +52,7 @@ impl Policy {
 
     /// A route without a host, and a criterion in words, may take any host: they need a line that allows all of them.
     pub(super) fn allows_route(&self, app: &AppId, route: &Route) -> bool {
-        let host = match &route.matches {
-            RouteMatch::HostPath { host: Some(host), .. } => Some(parts(host, '.')),
-            _ => None,
-        };
+        let host = route.matches.host().map(|host| parts(host, '.'));
         let fits = |pattern: &Vec<String>| match &host {
             Some(host) => matches(pattern, host),
             None => pattern.iter().all(|part| part == "**"),
@@ -72,13 +69,6 @@ impl Policy {
 fn lines_of<'a, T>(lines: &'a [(Vec<String>, T)], app: &AppId) -> impl Iterator<Item = &'a T> {
     let id = parts(app.as_str(), '/');
     lines.iter().filter(move |(pattern, _)| matches(pattern, &id)).map(|(_, allowed)| allowed)
-}
-
-fn shown(route: &Route) -> String {
-    match &route.matches {
-        RouteMatch::HostPath { host, path, .. } => format!("route {}{path}", host.as_deref().unwrap_or("*")),
-        RouteMatch::Acl(text) => format!("acl {text}"),
-    }
 }
 
 fn parts(text: &str, separator: char) -> Vec<String> {

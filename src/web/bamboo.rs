@@ -101,7 +101,9 @@ async fn put_rule(desk: &RuleDesk, caller: &Caller, mut rule: Rule) -> Result<()
         attempts -= 1;
         let current = desk.store().get(&rule.app).await?;
         rule.changed = Some(change_by(caller, String::new()));
-        desk.judge(caller, current.as_ref().map(|current| &current.rule), &rule).await?;
+        let standing = current.as_ref().map(|current| &current.rule);
+        desk.judge(caller, standing, &rule).await?;
+        desk.try_texts(&[(standing, &rule)]).await?;
         match desk.store().put(&rule, current.as_ref().map(|current| &current.version)).await {
             Err(StoreError::Conflict { .. }) if attempts > 0 => {}
             written => return Ok(written.map(drop)?),

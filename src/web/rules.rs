@@ -74,12 +74,18 @@ async fn create(
         rule => vec![rule],
     };
     let before = desk.store().list().await?;
-    let mut after = Rules::clone(&before);
+    let mut rules = Vec::new();
     for given in given {
         let (rule, _) = Given::parse(given)?.into_rule(None, &headers)?;
         may_change(&caller, &rule.app)?;
-        let current = before.get(&rule.app).map(|current| &current.rule);
-        desk.judge(&caller, current, &rule).await?;
+        rules.push((before.get(&rule.app).map(|current| &current.rule), rule));
+    }
+    for (current, rule) in &rules {
+        desk.judge(&caller, *current, rule).await?;
+    }
+    desk.try_texts(&rules.iter().map(|(current, rule)| (*current, rule)).collect::<Vec<_>>()).await?;
+    let mut after = Rules::clone(&before);
+    for (_, rule) in rules.iter().cloned() {
         replace(&mut after, &rule.app.clone(), Some(rule));
     }
     foresee(&desk, before, after).await
@@ -153,7 +159,9 @@ async fn change(
     let before = desk.store().list().await?;
     let current = before.get(&rule.app);
     expected.version(&rule.app, current)?;
-    desk.judge(caller, current.map(|current| &current.rule), &rule).await?;
+    let standing = current.map(|current| &current.rule);
+    desk.judge(caller, standing, &rule).await?;
+    desk.try_texts(&[(standing, &rule)]).await?;
     let mut after = Rules::clone(&before);
     replace(&mut after, &rule.app.clone(), Some(rule));
     foresee(desk, before, after).await
@@ -170,7 +178,9 @@ async fn write(
     let current = desk.store().get(&rule.app).await?;
     let version = expected.version(&rule.app, current.as_ref())?;
     rule.changed = Some(change_by(caller, why));
-    desk.judge(caller, current.as_ref().map(|current| &current.rule), &rule).await?;
+    let standing = current.as_ref().map(|current| &current.rule);
+    desk.judge(caller, standing, &rule).await?;
+    desk.try_texts(&[(standing, &rule)]).await?;
     let stored = desk.store().put(&rule, version.as_ref()).await;
     let version = stored.map_err(|error| expected.error(error))?;
     let status = if current.is_none() { StatusCode::CREATED } else { StatusCode::OK };

@@ -8,6 +8,7 @@ use super::{Candidate, Desired};
 use crate::haproxy::generations::PREFIX_LINES;
 use crate::haproxy::{CheckFailure, HaproxyError};
 use crate::model::{Problem, ProblemKind, Route, Service, ServiceId};
+use crate::render::lines::NamedCriterion;
 use crate::render::{Block, DIR_MARK};
 
 #[derive(Clone, Debug)]
@@ -180,7 +181,9 @@ impl Desired {
     /// The service whose ACL stands on a line of the head.
     pub(super) fn owner_of_acl(&self, line: &str) -> Option<ServiceId> {
         let names: BTreeSet<&str> = line.split_whitespace().collect();
-        let route = self.acl_routes().into_iter().find(|route| names.contains(route.name.as_str()))?;
+        let lines = self.lines();
+        let is_named = |criterion: &NamedCriterion| names.contains(criterion.name.as_str());
+        let route = lines.all().find(|route| route.criteria.iter().chain(&route.except).any(is_named))?;
         let blocks = self.text.blocks.values();
         blocks
             .map(|block| &block.service)

@@ -16,7 +16,9 @@ fn service(app: &str, wants: &[&str]) -> Service {
         let (path, any_case) = path.strip_suffix(" -i").map_or((path, false), |path| (path, true));
         let host = (host != "any").then(|| host.to_owned());
         let matches = RouteMatch::HostPath { host, path: path.to_owned(), any_case };
-        routes.push(Route { matches, from_rule, weight: weight.parse().unwrap() });
+        let order = weight.strip_prefix("order ").map(|order| order.parse().unwrap());
+        let weight = if order.is_some() { 0 } else { weight.parse().unwrap() };
+        routes.push(Route { matches, from_rule, weight, order });
     }
     Service {
         id: ServiceId { app: AppId::new(app), port_index: 0 },
@@ -28,6 +30,7 @@ fn service(app: &str, wants: &[&str]) -> Service {
         certificate: None,
         client_ca: None,
         backend: Backend::new("h", Mode::Http, "roundrobin"),
+        config: Default::default(),
         instances: 0,
         servers: Vec::new(),
     }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use serde_json::json;
 
 use super::judge;
 use crate::config::Config;
 use crate::forecast::{Forecast, ForecastError, Foresight};
+use crate::haproxy::trial::{Trial, TrialRefusal};
 use crate::model::{Change, Rule, Timestamp};
 use crate::rules::{RuleStore, Rules};
 use crate::services::Terms;
@@ -18,13 +20,15 @@ pub struct RuleDesk {
     store: Arc<dyn RuleStore>,
     foresight: Foresight,
     terms: Arc<Terms>,
+    trial: Trial,
 }
 
 impl RuleDesk {
     /// A desk for the rules of one store.
     #[must_use]
     pub fn new(store: Arc<dyn RuleStore>, foresight: Foresight, config: &Config) -> Self {
-        Self { store, foresight, terms: Arc::new(Terms::from(config)) }
+        let trial = Trial::new(&config.haproxy);
+        Self { store, foresight, terms: Arc::new(Terms::from(config)), trial }
     }
 
     pub(in crate::web) fn store(&self) -> &dyn RuleStore {
@@ -38,7 +42,7 @@ impl RuleDesk {
     /// Judges a rule that somebody wants to write instead of `current`, whose app he may edit.
     ///
     /// # Errors
-    /// 422 with everything that is wrong with it, in HAProxy's words where it has any; 403 with what is not his to say.
+    /// 422 with everything that is wrong with it; 403 with what is not his to say.
     pub(in crate::web) async fn judge(
         &self,
         caller: &Caller,
@@ -51,6 +55,49 @@ impl RuleDesk {
             judge::within_role(caller, current, rule, &self.terms, state.services())?;
         }
         Ok(())
+    }
+
+    /// Lets HAProxy judge the free texts of rules that were found sound, each with the rule that it is to replace: all of
+    /// them at once, since each run takes its time.
+    ///
+    /// # Errors
+    /// 422 with HAProxy's own words on each text that it refuses.
+    pub(in crate::web) async fn try_texts(&self, rules: &[(Option<&Rule>, &Rule)]) -> Result<(), ApiError> {
+        let texts: Vec<(&Rule, usize, &str)> = rules
+            .iter()
+            .flat_map(|(current, rule)| {
+                judge::untried(*current, rule).into_iter().map(|(number, text)| (*rule, number, text))
+            })
+            .collect();
+        let words: Vec<&str> = texts.iter().map(|(_, _, text)| *text).collect();
+        let refused = match self.trial.refused(&words).await {
+            Ok(refused) if refused.is_empty() => return Ok(()),
+            Ok(refused) => refused,
+            Err(untried @ TrialRefusal::Untried { .. }) => {
+                return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, untried.to_string()));
+            }
+            // Which of them it was is not known.
+            Err(refusal) => return Err(ApiError::mistakes(vec![refusal.to_string()])),
+        };
+        let (mut mistakes, mut told) = (Vec::new(), Vec::new());
+        for (text, refusal) in refused {
+            let (rule, number) = texts
+                .iter()
+                .find(|(_, _, each)| *each == text)
+                .map_or((String::new(), 1), |(rule, number, _)| (rule.app.to_string(), *number));
+            let column = match &refusal {
+                TrialRefusal::Refused { column, .. } => *column,
+                _ => None,
+            };
+            mistakes.push(match rules {
+                [_] => format!("route {number}: {refusal}"),
+                _ => format!("{rule}: route {number}: {refusal}"),
+            });
+            told.push(
+                json!({ "app": rule, "route": number, "words": refusal.to_string(), "column": column }),
+            );
+        }
+        Err(ApiError::mistakes(mistakes).with("haproxy", told))
     }
 }
 

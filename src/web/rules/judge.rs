@@ -1,6 +1,8 @@
 //! Who may write what into a rule. An admin may write everything that is sound; an editor gives typed criteria to his own
 //! apps, on hosts that the operator allows them and that are nobody else's.
 
+use std::borrow::Cow;
+
 use crate::model::rule::Meaning;
 use crate::model::{AppId, Criterion, RouteMatch, Rule, RuleRoute, Service};
 use crate::services::Terms;
@@ -75,6 +77,16 @@ pub(super) fn within_role<'a>(
     Err(ApiError::forbidden(refused.join("; ")).with("refused", refused))
 }
 
+/// The free texts of a rule that HAProxy has not been asked about, each with the number of its route.
+pub(super) fn untried<'a>(current: Option<&Rule>, rule: &'a Rule) -> Vec<(usize, &'a str)> {
+    let known = |route: &RuleRoute| current.is_some_and(|current| current.routes.contains(route));
+    let text = |(route, number): (&'a RuleRoute, usize)| match route.meaning() {
+        Ok(Meaning::Acl(_)) if !known(route) => Some((number, route.acl.as_deref()?)),
+        _ => None,
+    };
+    rule.routes.iter().zip(1..).filter_map(text).collect()
+}
+
 /// Which requests a route asks for, as far as they may be somebody else's.
 #[derive(Debug, Default)]
 struct Reach {
@@ -118,16 +130,24 @@ impl Reach {
             );
         }
         let owner = others.iter().find(|service| {
-            service.routes.iter().any(|route| match &route.matches {
-                RouteMatch::HostPath { host, path: taken, .. } => match (&self.host, host) {
-                    (Some(host), Some(taken)) => covers(host, taken) || covers(taken, host),
-                    (None, None) => is_below(&path, taken),
-                    _ => false,
-                },
-                RouteMatch::Acl(_) => false,
+            service.routes.iter().filter_map(|route| place(&route.matches)).any(|(taken_host, taken)| match (
+                self.host.as_deref(),
+                taken_host,
+            ) {
+                (Some(host), Some(taken)) => covers(host, taken) || covers(taken, host),
+                (None, None) => is_below(&path, &taken),
+                _ => false,
             })
         })?;
         Some(format!("the route {shown} is {}'s; an admin may give it to {app}", owner.id.app))
+    }
+}
+
+/// The host and the path that lead to somebody; those of the default rule too.
+fn place(matches: &RouteMatch) -> Option<(Option<&str>, Cow<'_, str>)> {
+    match matches {
+        RouteMatch::Default(path) => Some((None, path.into())),
+        other => other.place(),
     }
 }
 
@@ -146,6 +166,8 @@ fn is_below(path: &str, above: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::config::Config;
     use crate::model::{Backend, Marks, Mode, Route, ServiceId};
@@ -161,13 +183,14 @@ mod tests {
         Service {
             id: ServiceId { app: AppId::new(app), port_index: 0 },
             port: None,
-            routes: vec![Route { matches, from_rule: false, weight: 0 }],
+            routes: vec![Route::new(matches)],
             app_id_route: false,
             marks: Marks::default(),
             bind: None,
             certificate: None,
             client_ca: None,
             backend: Backend::new("h_x_0", Mode::Http, "roundrobin"),
+            config: BTreeMap::new(),
             instances: 1,
             servers: Vec::new(),
         }
