@@ -15,16 +15,18 @@ use crate::forecast::{CopyRequests, Foresight};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Driver, External, Managed, stats};
+use crate::history::History;
 use crate::reconcile::desired::Desired;
-use crate::reconcile::standing::Running;
-use crate::reconcile::{Pending, Reconciler};
+use crate::reconcile::standing::{Brought, Running};
+use crate::reconcile::{Outside, Pending, Reconciler};
 use crate::render::{Files, Templates};
 use crate::rules;
 use crate::sources::marathon::Marathon;
 use crate::sources::{self, Refresh, SourceMessage};
-use crate::state::{Counts, State};
+use crate::state::State;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
+use crate::view::{Counts, View};
 use crate::web::{self, Door};
 
 pub mod inputs;
@@ -68,15 +70,19 @@ async fn run_locked(
     let metrics = Metrics::new(&config.statsd);
     metrics.started();
     // It answers while HAProxy is still being looked for: that Causeway is not ready yet is worth knowing.
-    let (running_tx, running) = watch::channel(None);
+    let (brought, running) = watch::channel(Brought::default());
+    let (viewed, view) = watch::channel(View::default());
+    let history = History::default();
     let (store, _fleet) = rules::open_shared(&config)?;
     let (foresight, of_state, of_desired) = Foresight::new(&config);
     let callback = web::Callback::default();
     let seen = web::Seen {
         metrics: metrics.clone(),
         running: Running::new(running, &config.haproxy),
-        rules: web::RuleDesk::new(Arc::clone(&store), foresight, &config),
+        history: history.clone(),
+        rules: web::RuleDesk::new(Arc::clone(&store), foresight, view.clone(), &config),
         callback: callback.clone(),
+        view,
     };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
@@ -98,16 +104,9 @@ async fn run_locked(
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
     let pending = Pending::default();
-    let reconciler = Reconciler::new(
-        driver,
-        desired,
-        loaded,
-        pending.clone(),
-        &config,
-        metrics.clone(),
-        running_tx,
-        of_desired,
-    );
+    let outside = Outside { brought, history, copies: of_desired };
+    let reconciler =
+        Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), outside);
 
     let (events_tx, events) = mpsc::channel(EVENTS);
     let refresh = Refresh::default();
@@ -123,7 +122,8 @@ async fn run_locked(
     });
     let looking = stats::follow(config.haproxy.clone(), metrics.clone());
     parts.spawn(async { (looking.await, "the look at HAProxy's figures").1 });
-    let fold = fold(state, events, pending, refresh, config.safety.hold_time, metrics, of_state);
+    let told = Told { pending, refresh, viewed, metrics };
+    let fold = fold(state, events, of_state, config.safety.hold_time, told);
     parts.spawn(async { (fold.await, "the state").1 });
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
 
@@ -208,16 +208,23 @@ async fn open(config: &Config, jail: Option<&Jail>) -> Result<(Driver, Option<Fi
     Ok((driver, loaded))
 }
 
+/// Whom the state tells.
+struct Told {
+    pending: Pending,
+    refresh: Refresh,
+    viewed: watch::Sender<View>,
+    metrics: Metrics,
+}
+
 /// Folds what the sources say, until they are gone.
 async fn fold(
     mut state: State,
     mut events: mpsc::Receiver<SourceMessage>,
-    pending: Pending,
-    refresh: Refresh,
-    hold_time: Duration,
-    metrics: Metrics,
     mut copies: CopyRequests<State>,
+    hold_time: Duration,
+    told: Told,
 ) {
+    let Told { pending, refresh, viewed, metrics } = told;
     let mut believe = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
         .expect("SIGUSR1 is a signal that can be caught");
     let mut read_again = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
@@ -245,7 +252,7 @@ async fn fold(
             }
             _ = count.tick(), if to_count => {
                 to_count = false;
-                let counts = state.counts();
+                let counts = state.view().counts();
                 if counts != counted {
                     metrics.state(&counts);
                     counted = counts;
@@ -280,6 +287,7 @@ async fn fold(
         if !changes.is_empty() || (state.is_ready() && !was_ready) {
             pending.add(changes, since);
         }
+        viewed.send_replace(state.view().clone());
     }
 }
 

@@ -103,22 +103,17 @@ impl Foresight {
         (Self { state, desired, turn: Arc::new(Semaphore::new(1)), haproxy }, of_state, of_desired)
     }
 
-    /// Everything that the sources said, as it is now.
-    ///
-    /// # Errors
-    /// It is not known yet.
-    pub async fn state(&self) -> Result<State, ForecastError> {
-        let state = copy(&self.state).await?;
-        if state.is_ready() { Ok(state) } else { Err(ForecastError::NotReady) }
-    }
-
     /// What would change if the rules were `after` instead of `before`.
     ///
     /// # Errors
     /// It is not known what runs, or a template fails.
     pub async fn of(&self, before: Arc<Rules>, after: Rules) -> Result<Forecast, ForecastError> {
         let _turn = self.turn.acquire().await.map_err(|_| ForecastError::NotReady)?;
-        let (state, desired) = (self.state().await?, copy(&self.desired).await?);
+        let state = copy(&self.state).await?;
+        if !state.is_ready() {
+            return Err(ForecastError::NotReady);
+        }
+        let desired = copy(&self.desired).await?;
         let managed = self.haproxy.mode == HaproxyMode::Managed;
         let work = move || work_out(state, desired, &before, &after, managed);
         let worked = tokio::task::spawn_blocking(work).await.map_err(|_| ForecastError::NotReady)?;

@@ -14,9 +14,10 @@ use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
 use crate::forecast::CopyRequests;
 use crate::haproxy::{Applied, Driver, HaproxyError};
+use crate::history::History;
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
-use crate::render::{Files, TemplateError, Text};
+use crate::render::{Files, TemplateError};
 use crate::state::Changes;
 use crate::telemetry::Metrics;
 
@@ -35,6 +36,7 @@ mod writer;
 pub use pending::Pending;
 
 use desired::Desired;
+use standing::Brought;
 use worker::Worker;
 use writer::Writer;
 
@@ -63,6 +65,17 @@ pub enum RoundError {
     /// A file.
     #[error("{0}; HAProxy is left as it was")]
     File(#[from] FileError),
+}
+
+/// Whom the reconciler tells or answers, besides the log and the metrics.
+#[derive(Debug)]
+pub struct Outside {
+    /// Who asks what HAProxy was brought to.
+    pub brought: watch::Sender<Brought>,
+    /// The log of changes.
+    pub history: History,
+    /// Who works out what would come, on a copy of what is desired.
+    pub copies: CopyRequests<Desired>,
 }
 
 /// What HAProxy is brought to, and how.
@@ -103,10 +116,7 @@ pub struct Reconciler {
     /// The text is equal, but of the worker itself nothing is known yet.
     audit_soon: bool,
     metrics: Metrics,
-    /// Who works out what would come, on a copy of what is desired.
-    copies: CopyRequests<Desired>,
-    /// What runs, for who asks.
-    running: watch::Sender<Option<Text>>,
+    outside: Outside,
     /// When the oldest event came in that is not applied yet.
     since: Option<std::time::Instant>,
 }
@@ -121,8 +131,7 @@ impl Reconciler {
         pending: Pending,
         config: &Config,
         metrics: Metrics,
-        running: watch::Sender<Option<Text>>,
-        copies: CopyRequests<Desired>,
+        outside: Outside,
     ) -> Self {
         Self {
             writer: Writer::new(driver.generations(), desired.good_blocks()),
@@ -147,8 +156,7 @@ impl Reconciler {
             drift: Vec::new(),
             audit_soon: false,
             metrics,
-            copies,
-            running,
+            outside,
             since: None,
         }
     }
@@ -167,7 +175,7 @@ impl Reconciler {
             if std::mem::take(&mut self.audit_soon) {
                 audit.reset_immediately();
             }
-            self.running.send_replace(self.desired.running().cloned());
+            self.publish();
             let next_round = self.next_round();
             let leaving = self.desired.has_leaving() && self.desired.epoch().is_some();
             let (writing, auditing) = (self.writer.is_busy(), self.auditing.is_some());
@@ -188,7 +196,7 @@ impl Reconciler {
                 }, if next_round.is_some() => {
                     self.round().await;
                 }
-                Some(asker) = self.copies.recv() => {
+                Some(asker) = self.outside.copies.recv() => {
                     let _gave_up = asker.send(self.desired.clone());
                 }
                 written = self.writer.done(), if writing => self.written(written),
@@ -387,6 +395,7 @@ impl Reconciler {
     }
 
     fn failed(&mut self, error: &dyn std::error::Error) {
+        self.gave_up(error);
         let wait = TRY_AGAIN.min(FAILED_REST * 2_u32.saturating_pow(self.failures));
         tracing::error!("{error}; it is tried again in {wait:?}, or when something changes");
         self.failures += 1;
@@ -411,7 +420,7 @@ impl Reconciler {
             }
             self.unwritten = true;
             self.metrics.plan_runtime(steps.len(), begun.elapsed());
-            report::runtime(&steps, &self.desired.take_events(), begun.elapsed());
+            self.changed(&steps, begun.elapsed());
         } else {
             self.desired.settle(&[]);
         }

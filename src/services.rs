@@ -13,11 +13,13 @@ use crate::model::{
 pub mod claims;
 mod criterion;
 pub mod deployment;
+pub mod exposure;
 mod health;
 mod labels;
 mod policy;
 mod treatment;
 
+pub use labels::explained::{Explained, explained};
 use labels::{AppLabels, PortLabels};
 use policy::Policy;
 

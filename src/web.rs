@@ -19,16 +19,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::WebConfig;
+use crate::history::History;
 use crate::model::TaskId;
 use crate::reconcile::standing::Running;
 use crate::telemetry::Metrics;
+use crate::view::View;
 
+#[allow(unused_qualifications, reason = "utoipa writes them")]
+pub mod api;
 mod bamboo;
 pub mod callback;
 mod caller;
@@ -62,10 +66,26 @@ pub struct Seen {
     pub metrics: Metrics,
     /// What runs.
     pub running: Running,
+    /// What is known of apps, services and rules.
+    pub view: watch::Receiver<View>,
+    /// The log of changes.
+    pub history: History,
     /// Where rules are read and written.
     pub rules: RuleDesk,
     /// Where Marathon's callbacks go.
     pub callback: Callback,
+}
+
+impl FromRef<Seen> for View {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.view.borrow().clone()
+    }
+}
+
+impl FromRef<Seen> for History {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.history.clone()
+    }
 }
 
 impl FromRef<Seen> for Callback {
@@ -200,6 +220,7 @@ fn router(seen: Seen) -> Router {
         .route("/readyz", get(ready))
         .route("/status", get(status))
         .route("/api/v2/tasks/{task}", get(task))
+        .merge(api::router())
         .merge(rules::router())
         .merge(bamboo::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::config::Config;
 use crate::haproxy::runtime::Features;
@@ -25,7 +25,7 @@ mod blame;
 mod running;
 mod spares;
 
-use blame::Quarantine;
+pub use blame::PutAside;
 pub(super) use running::Names;
 use spares::Stock;
 
@@ -59,12 +59,23 @@ pub struct Desired {
     text: Text,
     /// What runs, or ran last.
     good: Blocks,
-    quarantine: BTreeMap<ServiceId, Quarantine>,
+    quarantine: PutAside,
+    /// Who was put aside and is tried again, and since when something is wrong with it.
+    tried_again: Option<(ServiceId, SystemTime)>,
     head_stale: bool,
     /// What the keys begin with of map entries on which a line of the head depends.
     guarded: BTreeSet<String>,
     /// The services that changed since the last round that got through, as they were before.
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
+}
+
+/// What happened to a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// The service.
+    pub service: ServiceId,
+    /// What happened to it, in words.
+    pub what: String,
 }
 
 /// A text that HAProxy is asked to read, with everything that is true once it has.
@@ -104,7 +115,8 @@ impl Desired {
             services: BTreeMap::new(),
             text: Text::default(),
             good: good::load(&config.haproxy.state_dir),
-            quarantine: BTreeMap::new(),
+            quarantine: PutAside::default(),
+            tried_again: None,
             head_stale: true,
             guarded: BTreeSet::new(),
             before: BTreeMap::new(),
@@ -152,7 +164,7 @@ impl Desired {
         match (self.quarantine.get(&id), &service) {
             (Some(aside), Some(service)) if aside.refused.same_shape(service) => {}
             _ => {
-                self.quarantine.remove(&id);
+                self.quarantine.remove_mut(&id);
             }
         }
         self.refresh(&id);
@@ -264,13 +276,14 @@ impl Desired {
         self.placement.retain(|id| self.text.blocks.contains_key(id));
     }
 
-    /// What changed since the last round that got through, a line a service.
-    pub fn take_events(&mut self) -> Vec<String> {
+    /// What changed since the last round that got through.
+    pub fn take_events(&mut self) -> Vec<Happened> {
         let before = std::mem::take(&mut self.before);
-        before
-            .iter()
-            .filter_map(|(id, old)| describe(id, old.as_deref(), self.services.get(id).map(AsRef::as_ref)))
-            .collect()
+        let happened = |(id, old): (ServiceId, Option<Arc<Service>>)| {
+            let what = describe(&id, old.as_deref(), self.services.get(&id).map(AsRef::as_ref))?;
+            Some(Happened { service: id, what })
+        };
+        before.into_iter().filter_map(happened).collect()
     }
 
     /// Forgets what changed without effect.

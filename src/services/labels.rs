@@ -7,6 +7,7 @@ use crate::model::{App, Login, Mode, Problem, ProblemKind, RouteMatch};
 
 use super::criterion;
 
+pub(crate) mod explained;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! What rules change: the apps that they are for, or that the group covers, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Changes, State};
 use crate::model::{AppId, Problem, Rule};
@@ -9,10 +10,10 @@ impl State {
     /// Takes over all rules. Who is rebuilt is who has another rule, or is of a group that has.
     pub(super) fn replace_rules(&mut self, rules: Vec<Rule>, problems: Vec<Problem>) -> Changes {
         let rules: BTreeMap<AppId, Rule> = rules.into_iter().map(|rule| (rule.app.clone(), rule)).collect();
-        let ids: BTreeSet<&AppId> = self.rules.keys().chain(rules.keys()).collect();
+        let ids: BTreeSet<&AppId> = self.view.rules.keys().chain(rules.keys()).collect();
         let mut changed = BTreeSet::new();
         for id in ids {
-            let (old, new) = (self.rules.get(id), rules.get(id));
+            let (old, new) = (self.view.rules.get(id), rules.get(id));
             match old.or(new).and_then(Rule::group) {
                 None if old != new => {
                     changed.insert(id.clone());
@@ -23,10 +24,9 @@ impl State {
                 _ => {}
             }
         }
-        self.rules = rules;
-        self.new_problems
-            .extend(problems.iter().filter(|problem| !self.rule_problems.contains(problem)).cloned());
-        self.rule_problems = problems;
+        self.view.rules = Arc::new(rules);
+        let before = Arc::clone(&self.view.rule_problems);
+        self.view.rule_problems = self.note(problems, &before).into();
         if self.rules_read {
             return self.rebuild(changed);
         }
@@ -36,7 +36,7 @@ impl State {
 
     /// The apps of a group, given with the slash at its end.
     fn apps_below<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a AppId> {
-        let ids = self.apps.range(AppId::new(group)..).map(|(id, _)| id);
+        let ids = self.view.apps.range(AppId::new(group)..).map(|(id, _)| id);
         ids.take_while(move |id| id.as_str().starts_with(group))
     }
 
@@ -45,7 +45,7 @@ impl State {
         let id = app.as_str();
         let groups = id.match_indices('/').map(|(at, _)| AppId::new(&format!("{}/**", &id[..at])));
         let mut config = BTreeMap::new();
-        for rule in groups.chain([app.clone()]).filter_map(|pattern| self.rules.get(&pattern)) {
+        for rule in groups.chain([app.clone()]).filter_map(|pattern| self.view.rules.get(&pattern)) {
             config.extend(rule.config.clone());
         }
         config

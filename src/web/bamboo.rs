@@ -102,7 +102,7 @@ async fn put_rule(desk: &RuleDesk, caller: &Caller, mut rule: Rule) -> Result<()
         let current = desk.store().get(&rule.app).await?;
         rule.changed = Some(change_by(caller, String::new()));
         let standing = current.as_ref().map(|current| &current.rule);
-        desk.judge(caller, standing, &rule).await?;
+        desk.judge(caller, standing, &rule)?;
         desk.try_texts(&[(standing, &rule)]).await?;
         match desk.store().put(&rule, current.as_ref().map(|current| &current.version)).await {
             Err(StoreError::Conflict { .. }) if attempts > 0 => {}

@@ -81,7 +81,7 @@ async fn create(
         rules.push((before.get(&rule.app).map(|current| &current.rule), rule));
     }
     for (current, rule) in &rules {
-        desk.judge(&caller, *current, rule).await?;
+        desk.judge(&caller, *current, rule)?;
     }
     desk.try_texts(&rules.iter().map(|(current, rule)| (*current, rule)).collect::<Vec<_>>()).await?;
     let mut after = Rules::clone(&before);
@@ -160,7 +160,7 @@ async fn change(
     let current = before.get(&rule.app);
     expected.version(&rule.app, current)?;
     let standing = current.map(|current| &current.rule);
-    desk.judge(caller, standing, &rule).await?;
+    desk.judge(caller, standing, &rule)?;
     desk.try_texts(&[(standing, &rule)]).await?;
     let mut after = Rules::clone(&before);
     replace(&mut after, &rule.app.clone(), Some(rule));
@@ -179,7 +179,7 @@ async fn write(
     let version = expected.version(&rule.app, current.as_ref())?;
     rule.changed = Some(change_by(caller, why));
     let standing = current.as_ref().map(|current| &current.rule);
-    desk.judge(caller, standing, &rule).await?;
+    desk.judge(caller, standing, &rule)?;
     desk.try_texts(&[(standing, &rule)]).await?;
     let stored = desk.store().put(&rule, version.as_ref()).await;
     let version = stored.map_err(|error| expected.error(error))?;

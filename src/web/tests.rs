@@ -40,17 +40,15 @@ fn status(answer: &str) -> &str {
 }
 
 fn seen(metrics: &Metrics) -> Seen {
-    let (_nobody, text) = tokio::sync::watch::channel(None);
+    let (_nobody, brought) = watch::channel(Default::default());
+    let (_nobody, view) = watch::channel(Default::default());
     let config = Config::default();
+    let running = Running::new(brought, &config.haproxy);
     let store = crate::rules::open(&config).unwrap();
     let (foresight, _state, _desired) = crate::forecast::Foresight::new(&config);
-    let rules = RuleDesk::new(store, foresight, &config);
-    Seen {
-        metrics: metrics.clone(),
-        running: Running::new(text, &config.haproxy),
-        rules,
-        callback: Callback::default(),
-    }
+    let rules = RuleDesk::new(store, foresight, view.clone(), &config);
+    let callback = Callback::default();
+    Seen { metrics: metrics.clone(), running, view, history: Default::default(), rules, callback }
 }
 
 #[tokio::test]

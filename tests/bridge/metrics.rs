@@ -10,7 +10,7 @@ use crate::stage::{Answer, Stage, until, vhost};
 
 impl Stage {
     /// Asks Causeway itself.
-    async fn ask(&self, path: &str) -> Option<Answer> {
+    pub(crate) async fn ask(&self, path: &str) -> Option<Answer> {
         self.get_at(&format!("http://{}{path}", self.web.expect("a bridge is started")), &[]).await
     }
 

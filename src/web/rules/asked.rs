@@ -1,6 +1,5 @@
 //! What a request about rules asks for: whose rule, which version, a dry run or not.
 
-use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
 use http::request::Parts;
@@ -19,8 +18,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AppPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let wrong = |error: PathRejection| ApiError::new(StatusCode::BAD_REQUEST, error.body_text());
-        let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(wrong)?;
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
         Ok(Self(AppId::new(&id)))
     }
 }

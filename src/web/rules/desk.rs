@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::judge;
 use crate::config::Config;
@@ -11,7 +12,7 @@ use crate::forecast::{Forecast, ForecastError, Foresight};
 use crate::haproxy::trial::{Trial, TrialRefusal};
 use crate::model::{Change, Rule, Timestamp};
 use crate::rules::{RuleStore, Rules};
-use crate::services::Terms;
+use crate::view::View;
 use crate::web::{ApiError, Caller};
 
 /// Where rules are read, judged and written.
@@ -19,16 +20,21 @@ use crate::web::{ApiError, Caller};
 pub struct RuleDesk {
     store: Arc<dyn RuleStore>,
     foresight: Foresight,
-    terms: Arc<Terms>,
+    /// What is known of apps: whose a host is.
+    view: watch::Receiver<View>,
     trial: Trial,
 }
 
 impl RuleDesk {
     /// A desk for the rules of one store.
     #[must_use]
-    pub fn new(store: Arc<dyn RuleStore>, foresight: Foresight, config: &Config) -> Self {
-        let trial = Trial::new(&config.haproxy);
-        Self { store, foresight, terms: Arc::new(Terms::from(config)), trial }
+    pub fn new(
+        store: Arc<dyn RuleStore>,
+        foresight: Foresight,
+        view: watch::Receiver<View>,
+        config: &Config,
+    ) -> Self {
+        Self { store, foresight, view, trial: Trial::new(&config.haproxy) }
     }
 
     pub(in crate::web) fn store(&self) -> &dyn RuleStore {
@@ -43,7 +49,7 @@ impl RuleDesk {
     ///
     /// # Errors
     /// 422 with everything that is wrong with it; 403 with what is not his to say.
-    pub(in crate::web) async fn judge(
+    pub(in crate::web) fn judge(
         &self,
         caller: &Caller,
         current: Option<&Rule>,
@@ -51,8 +57,11 @@ impl RuleDesk {
     ) -> Result<(), ApiError> {
         judge::mistakes(current, rule)?;
         if !caller.is_admin() {
-            let state = self.foresight.state().await?;
-            judge::within_role(caller, current, rule, &self.terms, state.services())?;
+            let view = self.view.borrow().clone();
+            if !view.ready {
+                return Err(ForecastError::NotReady.into());
+            }
+            judge::within_role(caller, current, rule, &view)?;
         }
         Ok(())
     }

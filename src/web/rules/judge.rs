@@ -2,10 +2,12 @@
 //! apps, on hosts that the operator allows them and that are nobody else's.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::model::rule::Meaning;
 use crate::model::{AppId, Criterion, RouteMatch, Rule, RuleRoute, Service};
 use crate::services::Terms;
+use crate::view::View;
 use crate::web::{ApiError, Caller};
 
 /// Whether somebody may change anything of this app.
@@ -40,12 +42,11 @@ pub(super) fn mistakes(current: Option<&Rule>, rule: &Rule) -> Result<(), ApiErr
 }
 
 /// Refuses what only an admin may say. What an admin said before and the editor leaves as it is stays.
-pub(super) fn within_role<'a>(
+pub(super) fn within_role(
     caller: &Caller,
     current: Option<&Rule>,
     rule: &Rule,
-    terms: &Terms,
-    services: impl Iterator<Item = &'a Service>,
+    view: &View,
 ) -> Result<(), ApiError> {
     // What was switched off is judged as new when it is switched on.
     let standing = current.filter(|current| current.enabled || !rule.enabled);
@@ -56,9 +57,9 @@ pub(super) fn within_role<'a>(
     let is_new = |route: &&RuleRoute| standing.is_none_or(|current| !current.routes.contains(route));
     let new: Vec<(Vec<Reach>, &RuleRoute)> =
         rule.routes.iter().filter(is_new).map(|route| (reaches(route), route)).collect();
-    let others: Vec<&Service> = match new.is_empty() {
+    let others: Vec<&Arc<Service>> = match new.is_empty() {
         true => Vec::new(),
-        false => services.filter(|service| !caller.may_edit(&service.id.app)).collect(),
+        false => view.services().filter(|service| !caller.may_edit(&service.id.app)).collect(),
     };
     for (reaches, route) in new {
         if matches!(route.meaning(), Ok(Meaning::Acl(_))) {
@@ -68,7 +69,7 @@ pub(super) fn within_role<'a>(
             ));
         }
         for reach in reaches {
-            refused.extend(reach.refusal(&rule.app, terms, &others));
+            refused.extend(reach.refusal(&rule.app, &view.terms, &others));
         }
     }
     if refused.is_empty() {
@@ -116,7 +117,7 @@ fn reaches(route: &RuleRoute) -> Vec<Reach> {
 }
 
 impl Reach {
-    fn refusal(&self, app: &AppId, terms: &Terms, others: &[&Service]) -> Option<String> {
+    fn refusal(&self, app: &AppId, terms: &Terms, others: &[&Arc<Service>]) -> Option<String> {
         let path = self.path.clone().unwrap_or_default();
         let shown = format!("{}{path}", self.host.as_deref().unwrap_or("*"));
         let asked = RouteMatch::HostPath { host: self.host.clone(), path: path.clone(), any_case: false };
@@ -171,6 +172,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::model::{Backend, Marks, Mode, Route, ServiceId};
+    use crate::view::Settled;
     use crate::web::Role;
 
     fn editor() -> Caller {
@@ -208,8 +210,14 @@ mod tests {
             service("/team-b/old", None, "/team-b"),
             service("/team-a/api", Some("a.example.com"), ""),
         ];
+        let mut view = View { terms: Arc::new(Terms::from(&config)), ..View::default() };
+        for service in services {
+            let id = service.id.app.clone();
+            let settled = Settled { services: vec![Arc::new(service)], ..Settled::default() };
+            view.settled.insert_mut(id, Arc::new(settled));
+        }
         let current = current.map(rule);
-        within_role(&editor(), current.as_ref(), &rule(text), &Terms::from(&config), services.iter())
+        within_role(&editor(), current.as_ref(), &rule(text), &view)
             .map_err(|error| error.detail().to_owned())
     }
 
