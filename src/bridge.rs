@@ -14,7 +14,7 @@ use crate::config::{Config, HaproxyMode, OnExit};
 use crate::forecast::{CopyRequests, Foresight};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
-use crate::haproxy::{Driver, External, Managed, stats};
+use crate::haproxy::{Certificates, Driver, External, Managed, stats};
 use crate::history::History;
 use crate::reconcile::desired::Desired;
 use crate::reconcile::standing::{Brought, Running};
@@ -88,16 +88,17 @@ async fn run_locked(
     let templates = Templates::load(&config.template)?;
     let managed = config.haproxy.mode == HaproxyMode::Managed;
     let jail = if managed { Jail::of(&config.haproxy)? } else { None };
-    let extra = inputs::extra_files(&config)?;
+    let pages = inputs::pages(&config)?;
     let https = !config.tls.certificates.is_empty();
     let (mut driver, loaded) = open(&config, jail.as_ref()).await?;
+    let certificates = Certificates::open(&config, loaded.as_ref())?;
     let ports = match &loaded {
         Some(files) => ServicePorts::of_loaded(&config.haproxy, https, files),
         None if driver.is_alive().await => ServicePorts::new(&config.haproxy, Default::default()),
         None => ServicePorts::probe(&config.haproxy, https),
     };
     let head = inputs::head(&config, jail.as_ref(), &ports);
-    let desired = Desired::new(templates, head, ports.clone(), extra, &config);
+    let desired = Desired::new(templates, head, ports.clone(), (pages, certificates), &config);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
     let mut state =

@@ -161,6 +161,9 @@ pub struct LabelsConfig {
     pub checks: Checks,
     /// Which of several routes is looked up first.
     pub order: LabelOrder,
+    /// Service ports for ports of tasks with addresses of their own, where the app names none; empty: such a port is
+    /// reached by host and path only.
+    pub ip_per_task_ports: PortRange,
 }
 
 impl Default for LabelsConfig {
@@ -172,6 +175,7 @@ impl Default for LabelsConfig {
             default_rule: false,
             checks: Checks::default(),
             order: LabelOrder::default(),
+            ip_per_task_ports: PortRange { first: 1, last: 0 },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! HAProxy: its sockets, its process, its generations on disk.
 
+pub mod certificates;
 pub mod check;
 pub mod external;
 pub mod generations;
@@ -13,6 +14,7 @@ pub mod trial;
 
 use std::time::Duration;
 
+pub use certificates::Certificates;
 pub use check::CheckFailure;
 pub use external::External;
 pub use generations::{Generation, Generations};

@@ -22,6 +22,7 @@ use crate::state::Changes;
 use crate::telemetry::Metrics;
 
 mod audit;
+mod certificates;
 pub mod desired;
 pub mod good;
 mod journal;
@@ -42,6 +43,8 @@ use writer::Writer;
 
 /// How often HAProxy is looked at, and at most how often what changed at run time is written to the files.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the files that certificates come from are looked at.
+const CERTIFICATES: Duration = Duration::from_secs(2);
 /// How often servers that somebody leaves are looked at, while there are any.
 const ADVANCE: Duration = Duration::from_millis(20);
 /// The longest that what failed is left alone, unless it changes: an address in use may become free.
@@ -170,6 +173,7 @@ impl Reconciler {
         };
         let (mut look, mut advance, mut audit) =
             (every(LOOK), every(ADVANCE), every(self.config.audit_interval));
+        let mut certificates = every(CERTIFICATES);
         self.adopt().await;
         loop {
             if std::mem::take(&mut self.audit_soon) {
@@ -204,6 +208,7 @@ impl Reconciler {
                 _ = advance.tick(), if leaving => self.advance().await,
                 _ = audit.tick() => self.audit().await,
                 _ = look.tick() => self.look().await,
+                _ = certificates.tick(), if self.ready => self.look_at_certificates().await,
             }
         }
     }

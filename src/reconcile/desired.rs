@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
+
 use crate::config::Config;
+use crate::haproxy::Certificates;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{Route, Service, ServiceId, TaskId};
@@ -22,6 +25,7 @@ use super::journal::Journal;
 use super::live::{Live, Wanted};
 
 mod blame;
+mod certificates;
 mod running;
 mod spares;
 
@@ -35,8 +39,12 @@ pub struct Desired {
     templates: Arc<Templates>,
     head: HeadContext,
     ports: ServicePorts,
+    pages: BTreeMap<String, Bytes>,
+    certificates: Certificates,
     /// Pages and certificates, by their path in a generation.
-    extra: Arc<BTreeMap<String, Vec<u8>>>,
+    extra: Arc<BTreeMap<String, Bytes>>,
+    /// Those that the worker has loaded.
+    loaded_extra: Arc<BTreeMap<String, Bytes>>,
     /// The spare backends that a HAProxy gets when it reads its text anew.
     stock: Stock,
     placement: Placement,
@@ -93,16 +101,19 @@ impl Desired {
         templates: Templates,
         head: HeadContext,
         ports: ServicePorts,
-        extra: BTreeMap<String, Vec<u8>>,
+        (pages, certificates): (BTreeMap<String, Bytes>, Certificates),
         config: &Config,
     ) -> Self {
         let journal = Journal::new(&config.haproxy.state_dir);
         let stock = Stock::new(&templates, config);
-        Self {
+        let mut desired = Self {
             templates: Arc::new(templates),
             head,
             ports,
-            extra: Arc::new(extra),
+            pages,
+            certificates,
+            extra: Arc::default(),
+            loaded_extra: Arc::default(),
             stock,
             placement: journal.load(),
             journal,
@@ -120,7 +131,9 @@ impl Desired {
             head_stale: true,
             guarded: BTreeSet::new(),
             before: BTreeMap::new(),
-        }
+        };
+        desired.gather_extra();
+        desired
     }
 
     /// The tasks that got requests when the earlier Causeway wrote them down.
@@ -187,6 +200,7 @@ impl Desired {
     /// # Errors
     /// A template that fails on the head; a service on which one fails is put aside.
     pub fn candidate(&mut self) -> Result<Candidate, TemplateError> {
+        self.name_certificates();
         self.render_head()?;
         let (mut text, mut placement) = (self.text.clone(), self.placement.clone());
         text.dynamic = self.features.dynamic_servers() && self.templates.let_add_servers();

@@ -134,10 +134,11 @@ mod tests {
     use crate::model::{AppId, AppPort};
 
     fn app(labels: &[(&str, &str)], ports: usize) -> App {
-        let port = AppPort { service_port: None, name: None, udp_only: false };
+        let port = AppPort { service_port: None, name: None, container_port: None, udp_only: false };
         App {
             id: AppId::new("/a"),
             instances: 1,
+            scaled_at: None,
             labels: labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             env: BTreeMap::new(),
             ports: vec![port; ports],

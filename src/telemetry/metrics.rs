@@ -294,6 +294,17 @@ impl Metrics {
         self.known().blocks = services;
     }
 
+    /// A certificate, or authorities, were replaced in the running worker.
+    pub fn certificate_replaced(&self) {
+        self.0.families.certificates_replaced.inc();
+        self.count("haproxy.certificate.replaced", 1);
+    }
+
+    /// So many changed certificates are not taken by HAProxy.
+    pub fn certificates_refused(&self, count: usize) {
+        self.0.families.certificates_refused.set(count_of(count));
+    }
+
     /// A source told something, or was read.
     pub fn heard(&self, source: Source) {
         self.0.sources.heard(source);

@@ -19,9 +19,10 @@ fn app(id: &str, labels: &[(&str, &str)]) -> Arc<App> {
     Arc::new(App {
         id: AppId::new(id),
         instances: 1,
+        scaled_at: None,
         labels: labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         env: BTreeMap::new(),
-        ports: vec![AppPort { service_port: None, name: None, udp_only: false }],
+        ports: vec![AppPort { service_port: None, name: None, container_port: None, udp_only: false }],
         health_checks: Vec::new(),
         tasks: [(task.id.clone(), task)].into(),
     })

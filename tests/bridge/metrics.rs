@@ -15,7 +15,7 @@ impl Stage {
     }
 
     /// The value of a metric: of its first line that begins so.
-    async fn metric(&self, line: &str) -> Option<f64> {
+    pub(crate) async fn metric(&self, line: &str) -> Option<f64> {
         let text = self.ask("/metrics").await?.body;
         let value = text.lines().find(|shown| shown.starts_with(line))?.rsplit_once(' ')?.1;
         value.parse().ok()
