@@ -80,6 +80,7 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
         rules: web::RuleDesk::new(Arc::clone(&store), foresight, view.clone(), &config),
         callback: callback.clone(),
         view,
+        state_env: config.api.state_env.clone().into(),
         doors,
     };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));

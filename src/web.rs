@@ -1,5 +1,7 @@
 //! Causeway's own HTTP server: metrics, health, status, the API. Who may in is the [`Doors`]' business.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, Path, State};
@@ -49,6 +51,8 @@ pub struct Seen {
     pub rules: RuleDesk,
     /// Where Marathon's callbacks go.
     pub callback: Callback,
+    /// The variables of apps that `/api/state` shows.
+    pub state_env: Arc<[String]>,
     /// Who may in.
     pub doors: Doors,
 }

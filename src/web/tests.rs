@@ -62,7 +62,8 @@ fn seen(metrics: &Metrics, config: &Config) -> Seen {
     let (foresight, _state, _desired) = crate::forecast::Foresight::new(config);
     let rules = RuleDesk::new(store, foresight, view.clone(), config);
     let (callback, doors) = (Callback::default(), Doors::open(config).unwrap());
-    Seen { metrics: metrics.clone(), running, view, history: Default::default(), rules, callback, doors }
+    let (history, state_env) = (Default::default(), Default::default());
+    Seen { metrics: metrics.clone(), running, view, history, rules, callback, state_env, doors }
 }
 
 #[tokio::test]

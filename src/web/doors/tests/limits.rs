@@ -112,5 +112,9 @@ async fn a_write_whose_client_went_away_is_finished_and_written_down() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), audited).await.unwrap();    assert_eq!((&house.audit()[0]["status"], &house.audit()[0]["why"]), (&json!(200), &json!("it was finished")));
+    tokio::time::timeout(Duration::from_secs(10), audited).await.unwrap();
+    assert_eq!(
+        (&house.audit()[0]["status"], &house.audit()[0]["why"]),
+        (&json!(200), &json!("it was finished"))
+    );
 }
