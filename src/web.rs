@@ -12,6 +12,7 @@ use http::{StatusCode, header};
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::fleet::Fleet;
 use crate::history::History;
 use crate::model::TaskId;
 use crate::reconcile::standing::Running;
@@ -25,6 +26,7 @@ pub mod callback;
 mod caller;
 pub mod doors;
 mod error;
+mod fleet;
 mod reread;
 pub mod rules;
 mod server;
@@ -51,6 +53,8 @@ pub struct Seen {
     pub rules: RuleDesk,
     /// Where Marathon's callbacks go.
     pub callback: Callback,
+    /// This Causeway among the others.
+    pub fleet: Fleet,
     /// The variables of apps that `/api/state` shows.
     pub state_env: Arc<[String]>,
     /// Who may in.
@@ -103,6 +107,7 @@ fn router(seen: Seen) -> Router {
         .merge(api::router())
         .merge(rules::router())
         .merge(bamboo::router())
+        .merge(fleet::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .with_state(seen)
 }

@@ -63,7 +63,9 @@ fn seen(metrics: &Metrics, config: &Config) -> Seen {
     let rules = RuleDesk::new(store, foresight, view.clone(), config);
     let (callback, doors) = (Callback::default(), Doors::open(config).unwrap());
     let (history, state_env) = (Default::default(), Default::default());
-    Seen { metrics: metrics.clone(), running, view, history, rules, callback, state_env, doors }
+    let (_nobody, read) = watch::channel(None);
+    let fleet = Fleet::new(None, &config.haproxy, metrics.clone(), read);
+    Seen { metrics: metrics.clone(), running, view, history, rules, callback, fleet, state_env, doors }
 }
 
 #[tokio::test]
