@@ -28,6 +28,7 @@ pub mod doors;
 mod error;
 mod fleet;
 mod reread;
+#[allow(unused_qualifications, reason = "utoipa writes them")]
 pub mod rules;
 mod server;
 

@@ -444,7 +444,7 @@ async fn each_role_writes_what_is_its_own() {
     stage.served("x.a.example.com", "/", "/team-a/web").await;
     let read = asking(&stage, Method::GET, "/api/v2/rules/team-a/web");
     let read = told(read).await;
-    assert_eq!(read.body["changed"]["by"], "ada");
+    assert_eq!(read.body["changed"]["by"], "token:ada");
     // Bamboo's calls are judged alike.
     let bamboo = asking(&stage, Method::POST, "/api/services").bearer_auth(&editor);
     let bamboo = told(bamboo.body(r#"{"id":"/team-a/web","acl":"hdr_sub(user-agent) -i curl"}"#)).await;

@@ -10,17 +10,17 @@ use super::backoff::Complaints;
 use super::error::{MarathonError, causes, shown};
 use super::http::{Http, Wanted};
 
-/// How often it is looked for: a Marathon that was set up anew knows nobody.
+/// How often it is looked for, at least: a Marathon that was set up anew knows nobody.
 const LOOK: Duration = Duration::from_secs(60);
-/// How often after a failure.
+/// How often after a failure, at least.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// Keeps a URL registered, for good. Events are asked for by the stream all the same: a callback only wakes.
-pub(crate) async fn keep(http: Arc<Http>, callback: String) {
+pub(crate) async fn keep(http: Arc<Http>, callback: String, resync: Duration, backoff_max: Duration) {
     let mut complaints = Complaints::default();
     loop {
         let kept = register(&http, &callback).await;
-        let rest = if kept.is_ok() { LOOK } else { TRY_AGAIN };
+        let rest = if kept.is_ok() { resync.min(LOOK) } else { backoff_max.min(TRY_AGAIN) };
         match kept {
             Ok(news) => {
                 complaints.over();

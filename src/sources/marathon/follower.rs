@@ -99,7 +99,12 @@ impl Follower {
         };
         self.listening.spawn(listener.run());
         if let Some(callback) = config.callback_url.clone() {
-            self.listening.spawn(super::callback::keep(self.reader.http.clone(), callback));
+            self.listening.spawn(super::callback::keep(
+                self.reader.http.clone(),
+                callback,
+                config.resync,
+                config.backoff_max,
+            ));
         }
         while self.step(&refresh).await.is_ok() {}
     }
