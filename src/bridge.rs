@@ -18,6 +18,7 @@ use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Certificates, Driver, External, Managed, stats};
 use crate::history::History;
 use crate::reconcile::desired::Desired;
+use crate::reconcile::orders::Orders;
 use crate::reconcile::standing::{Brought, Running};
 use crate::reconcile::{Outside, Pending, Reconciler};
 use crate::render::{Files, Templates};
@@ -28,9 +29,11 @@ use crate::state::State;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
 use crate::view::{Counts, View};
+use crate::web::api::status::Origins;
 use crate::web::{self, Door, Doors};
 
 pub mod inputs;
+pub mod templates;
 
 /// How long everything may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -65,20 +68,28 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     Doors::tell(&config);
     // Whoever drops this future ends every part of it.
     let _stopped = stop.clone().drop_guard();
+    let (config, notices) = templates::with_templates(config).await?;
+    for notice in notices {
+        tracing::warn!("{notice}");
+    }
     let metrics = Metrics::new(&config.statsd);
     metrics.started();
     // It answers while HAProxy is still being looked for: that Causeway is not ready yet is worth knowing.
     let (brought, running) = watch::channel(Brought::default());
     let (viewed, view) = watch::channel(View::default());
     let history = History::default();
+    let (orders, ordered) = Orders::new();
+    let origins = Origins::from(&config);
+    let marathon_status = Arc::clone(&origins.marathon);
     let (store, shared) = rules::open_shared(&config)?;
     let fleet = Fleet::new(shared, &config.haproxy, metrics.clone(), store.watch());
     let (foresight, of_state, of_desired) = Foresight::new(&config);
     let callback = web::Callback::default();
     let seen = web::Seen {
         metrics: metrics.clone(),
-        running: Running::new(running, &config.haproxy),
+        running: Running::new(running, orders, &config.haproxy),
         history: history.clone(),
+        origins,
         rules: web::RuleDesk::new(Arc::clone(&store), foresight, view.clone(), &config),
         callback: callback.clone(),
         view,
@@ -104,11 +115,12 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
     let marathon = marathon.keeping(&config.api.state_env);
+    let _set_once = marathon_status.set(marathon.status());
     let mut state =
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
     let pending = Pending::default();
-    let outside = Outside { brought, history, copies: of_desired };
+    let outside = Outside { brought, history, orders: ordered, copies: of_desired };
     let reconciler =
         Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), outside);
 

@@ -6,15 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
-use crate::forecast::CopyRequests;
+use crate::haproxy::trial::Trial;
 use crate::haproxy::{Applied, Driver, HaproxyError};
-use crate::history::History;
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
 use crate::render::{Files, TemplateError};
@@ -27,17 +25,19 @@ pub mod desired;
 pub mod good;
 mod journal;
 mod live;
+pub mod orders;
 mod pending;
 mod reload;
 mod report;
+pub mod rollback;
 pub mod standing;
 mod worker;
 mod writer;
 
 pub use pending::Pending;
+pub use standing::Outside;
 
 use desired::Desired;
-use standing::Brought;
 use worker::Worker;
 use writer::Writer;
 
@@ -70,23 +70,13 @@ pub enum RoundError {
     File(#[from] FileError),
 }
 
-/// Whom the reconciler tells or answers, besides the log and the metrics.
-#[derive(Debug)]
-pub struct Outside {
-    /// Who asks what HAProxy was brought to.
-    pub brought: watch::Sender<Brought>,
-    /// The log of changes.
-    pub history: History,
-    /// Who works out what would come, on a copy of what is desired.
-    pub copies: CopyRequests<Desired>,
-}
-
 /// What HAProxy is brought to, and how.
 #[derive(Debug)]
 pub struct Reconciler {
     driver: Driver,
     worker: Worker,
     writer: Writer,
+    trial: Trial,
     desired: Desired,
     /// Changes that have not come here yet.
     pending: Pending,
@@ -140,6 +130,7 @@ impl Reconciler {
             writer: Writer::new(driver.generations(), desired.good_blocks()),
             driver,
             worker: Worker::new(&config.haproxy),
+            trial: Trial::new(&config.haproxy),
             desired,
             pending,
             loaded,
@@ -200,6 +191,7 @@ impl Reconciler {
                 }, if next_round.is_some() => {
                     self.round().await;
                 }
+                Some(ordered) = self.outside.orders.recv() => self.obey(ordered).await,
                 Some(asker) = self.outside.copies.recv() => {
                     let _gave_up = asker.send(self.desired.clone());
                 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use rpds::RedBlackTreeMapSync;
-use serde::Serialize;
 
 use crate::model::{App, AppId, Problem, ProblemKind, Route, RouteMatch, Rule, Service, ServiceId};
 use crate::services::Terms;
@@ -29,7 +28,7 @@ pub struct View {
     pub apps: Apps,
     /// What became of each app, and of each rule without one.
     pub settled: RedBlackTreeMapSync<AppId, Arc<Settled>>,
-    /// The rules that apply, by app.
+    /// The rules that count, by app or group pattern.
     pub rules: Arc<BTreeMap<AppId, Rule>>,
     /// What is wrong with rules that cannot be used, and with their store.
     pub rule_problems: Arc<[Noted]>,
@@ -40,13 +39,11 @@ pub struct View {
 }
 
 /// A problem, and since when there is one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noted {
     /// The problem.
-    #[serde(flatten)]
     pub problem: Problem,
     /// When it was first seen, by this Causeway.
-    #[serde(skip)]
     pub since: SystemTime,
 }
 

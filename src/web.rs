@@ -18,6 +18,7 @@ use crate::model::TaskId;
 use crate::reconcile::standing::Running;
 use crate::telemetry::Metrics;
 use crate::view::View;
+use api::status::Origins;
 
 #[allow(unused_qualifications, reason = "utoipa writes them")]
 pub mod api;
@@ -50,6 +51,8 @@ pub struct Seen {
     pub view: watch::Receiver<View>,
     /// The log of changes.
     pub history: History,
+    /// Where apps and rules come from.
+    pub origins: Origins,
     /// Where rules are read and written.
     pub rules: RuleDesk,
     /// Where Marathon's callbacks go.

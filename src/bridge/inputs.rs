@@ -10,7 +10,9 @@ use nix::unistd::geteuid;
 use crate::config::{Config, HaproxyMode};
 use crate::haproxy::managed::{Jail, log_socket};
 use crate::haproxy::service_ports::ServicePorts;
+use crate::model::RawHead;
 use crate::render::{DIR_MARK, HeadContext};
+use crate::services::raw;
 
 const PAGE_404: &str = include_str!("../../templates/errors/404.html");
 const PAGE_503: &str = include_str!("../../templates/errors/503.html");
@@ -54,6 +56,8 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         client_hosts: Vec::new(),
         trusted_proxies: haproxy.trusted_proxies.join(" "),
         dir: if managed { "" } else { DIR_MARK },
+        raw: raw::head::of(&config.labels).0,
+        raw_routes: RawHead::default(),
     }
 }
 

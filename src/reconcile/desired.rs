@@ -10,33 +10,42 @@ use crate::config::Config;
 use crate::haproxy::Certificates;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
-use crate::model::{Route, Service, ServiceId, TaskId};
+use crate::model::{Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room, without_room};
 use crate::render::files::TextFiles;
-use crate::render::lines::guarded_keys;
-use crate::render::maps::entry_of;
 use crate::render::{
-    Block, ClientHosts, Files, HeadContext, Lines, MapEntry, Shape, TemplateError, Templates, Text,
-    map_entries,
+    Block, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text, map_entries,
 };
 
 use super::good::{self, Blocks};
 use super::journal::Journal;
 use super::live::{Live, Wanted};
+use super::rollback::RolledBack;
 
 mod blame;
 mod certificates;
+mod earlier;
+mod happened;
+mod head;
+mod orders;
+mod raw;
 mod running;
 mod spares;
+mod texts;
 
 pub use blame::PutAside;
+pub use happened::Happened;
 pub(super) use running::Names;
-use spares::Stock;
+use spares::{SpareTerms, Stock};
+pub use texts::Lacking;
 
 /// What HAProxy is to be brought to. What a copy comes to is never written down.
 #[derive(Clone, Debug)]
 pub struct Desired {
     templates: Arc<Templates>,
+    /// Those of the configuration, while somebody went back to others.
+    templates_of_today: Arc<Templates>,
+    rolled_back: Option<Arc<RolledBack>>,
     head: HeadContext,
     ports: ServicePorts,
     pages: BTreeMap<String, Bytes>,
@@ -47,6 +56,7 @@ pub struct Desired {
     loaded_extra: Arc<BTreeMap<String, Bytes>>,
     /// The spare backends that a HAProxy gets when it reads its text anew.
     stock: Stock,
+    spare_terms: SpareTerms,
     placement: Placement,
     journal: Journal,
     /// What runs; `None` where that is not known, or not ours to change while it runs.
@@ -73,17 +83,11 @@ pub struct Desired {
     head_stale: bool,
     /// What the keys begin with of map entries on which a line of the head depends.
     guarded: BTreeSet<String>,
+    /// Criteria in words that HAProxy does not take, and what it says.
+    refused_texts: BTreeMap<String, String>,
+    lacking: Lacking,
     /// The services that changed since the last round that got through, as they were before.
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
-}
-
-/// What happened to a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Happened {
-    /// The service.
-    pub service: ServiceId,
-    /// What happened to it, in words.
-    pub what: String,
 }
 
 /// A text that HAProxy is asked to read, with everything that is true once it has.
@@ -105,16 +109,22 @@ impl Desired {
         config: &Config,
     ) -> Self {
         let journal = Journal::new(&config.haproxy.state_dir);
-        let stock = Stock::new(&templates, config);
+        let templates_of_today = Arc::new(templates);
+        let rolled_back = RolledBack::load(&config.haproxy.state_dir).map(Arc::new);
+        let templates = Arc::clone(rolled_back.as_ref().map_or(&templates_of_today, |to| &to.templates));
+        let spare_terms = SpareTerms::from(config);
         let mut desired = Self {
-            templates: Arc::new(templates),
+            stock: Stock::new(&templates, spare_terms),
+            spare_terms,
+            templates,
+            templates_of_today,
+            rolled_back,
             head,
             ports,
             pages,
             certificates,
             extra: Arc::default(),
             loaded_extra: Arc::default(),
-            stock,
             placement: journal.load(),
             journal,
             live: None,
@@ -130,6 +140,8 @@ impl Desired {
             tried_again: None,
             head_stale: true,
             guarded: BTreeSet::new(),
+            refused_texts: BTreeMap::new(),
+            lacking: Lacking::default(),
             before: BTreeMap::new(),
         };
         desired.gather_extra();
@@ -169,18 +181,22 @@ impl Desired {
 
     /// Sets a service, or takes it away.
     pub fn set(&mut self, id: ServiceId, service: Option<Arc<Service>>) {
-        let old = match service.clone() {
+        let old = match service {
             Some(service) => self.services.insert(id.clone(), service),
             None => self.services.remove(&id),
         };
+        let came_or_went = old.is_some() != self.services.contains_key(&id);
         self.before.entry(id.clone()).or_insert(old);
-        match (self.quarantine.get(&id), &service) {
-            (Some(aside), Some(service)) if aside.refused.same_shape(service) => {}
+        match (self.quarantine.get(&id), self.definition(&id)) {
+            (Some(aside), Some(service)) if aside.refused.same_shape(&service) => {}
             _ => {
                 self.quarantine.remove_mut(&id);
             }
         }
         self.refresh(&id);
+        if came_or_went {
+            self.refresh_later(&id);
+        }
         // What they fall back to may belong to this one now.
         let aside: Vec<ServiceId> = self
             .quarantine
@@ -251,30 +267,6 @@ impl Desired {
         Files::of(&self.files(&candidate.text))
     }
 
-    /// Renders the head again, if something in it changed.
-    ///
-    /// # Errors
-    /// A template that fails.
-    pub fn render_head(&mut self) -> Result<(), TemplateError> {
-        if self.head_stale {
-            if !self.head.service_port_binds.is_empty() {
-                self.head.service_port_binds = self.binds_ahead();
-            }
-            let certificates: BTreeSet<&String> =
-                self.text.blocks.values().filter_map(|block| block.service.certificate.as_ref()).collect();
-            self.head.service_certificates = certificates.into_iter().cloned().collect();
-            self.head.client_hosts = self.client_hosts();
-            let lines = self.lines();
-            let services: Vec<&Service> =
-                self.text.blocks.values().map(|block| block.service.as_ref()).collect();
-            self.text.head = self.templates.head(&self.head, &lines, &services)?;
-            let routes = self.text.blocks.values().flat_map(|block| &block.service.routes);
-            self.guarded = routes.filter_map(|route| guarded_keys(&route.matches)).collect();
-            self.head_stale = false;
-        }
-        Ok(())
-    }
-
     /// Whether a service is there by right: one that is not is only kept, empty, until HAProxy reads its text anew.
     fn is_wanted(&self, id: &ServiceId) -> bool {
         self.services.contains_key(id) && self.quarantine.get(id).is_none_or(|aside| !aside.left_out)
@@ -290,28 +282,13 @@ impl Desired {
         self.placement.retain(|id| self.text.blocks.contains_key(id));
     }
 
-    /// What changed since the last round that got through.
-    pub fn take_events(&mut self) -> Vec<Happened> {
-        let before = std::mem::take(&mut self.before);
-        let happened = |(id, old): (ServiceId, Option<Arc<Service>>)| {
-            let what = describe(&id, old.as_deref(), self.services.get(&id).map(AsRef::as_ref))?;
-            Some(Happened { service: id, what })
-        };
-        before.into_iter().filter_map(happened).collect()
-    }
-
-    /// Forgets what changed without effect.
-    pub fn forget_events(&mut self) {
-        self.before.clear();
-    }
-
     /// Renders one service again, as it is or as it was good last.
     fn refresh(&mut self, id: &ServiceId) {
-        let (service, good_shape) = match (self.services.get(id), self.quarantine.get(id)) {
-            (Some(service), None) => (Some(Arc::clone(service)), None),
+        let (service, good_shape) = match (self.definition(id), self.quarantine.get(id)) {
+            (Some(service), None) => (Some(service), None),
             (Some(service), Some(aside)) if !aside.left_out => match self.good.get(id) {
                 Some(good) => {
-                    let service = self.as_good(service, &good.service);
+                    let service = self.as_good(&service, &good.service);
                     // Its text may bind a port that is somebody else's by now.
                     let same_port = service.port == good.service.port;
                     (Some(Arc::new(service)), same_port.then(|| Arc::clone(&good.shape)))
@@ -319,6 +296,13 @@ impl Desired {
                 None => (None, None),
             },
             _ => (None, None),
+        };
+        let service = match service {
+            Some(service) => Some(self.without_refused(service)),
+            None => {
+                self.lacking.remove_mut(id);
+                None
+            }
         };
         let old = self.take_out(id);
         // What runs stays, empty, until HAProxy reads its text anew: its connections end, and no reload is needed.
@@ -385,11 +369,12 @@ impl Desired {
         service: Arc<Service>,
         old: Option<&Block>,
     ) -> Result<(Arc<Service>, Shape), TemplateError> {
-        if self.templates.is_whole() {
-            return Ok((service, Shape::default()));
-        }
         if let Some(old) = old.filter(|old| old.service.same_shape(&service)) {
             return Ok((service, Arc::clone(&old.shape)));
+        }
+        self.templates.prove_guards(&self.head, &service)?;
+        if self.templates.is_whole() {
+            return Ok((service, Shape::default()));
         }
         let own_bind = self.own_bind(&service);
         if own_bind.is_none()
@@ -465,60 +450,4 @@ impl Desired {
         let block = self.text.blocks.get(id)?;
         Some(Wanted { block, entries: self.entries(&block.service) })
     }
-
-    /// The hosts whose clients have to show a certificate.
-    fn client_hosts(&self) -> Vec<ClientHosts> {
-        let of_service = |service: &Service| {
-            let ca = service.client_ca.clone()?;
-            let own = || format!("{}{}", self.head.dir, self.head.default_certificate);
-            let certificate = service.certificate.clone().unwrap_or_else(own);
-            let hosts = service.routes.iter().filter_map(|route| route.matches.host().map(str::to_owned));
-            let hosts: Vec<String> = hosts.collect::<BTreeSet<_>>().into_iter().collect();
-            (!hosts.is_empty()).then_some(ClientHosts { certificate, ca, hosts })
-        };
-        let mut hosts: Vec<_> =
-            self.text.blocks.values().filter_map(|block| of_service(&block.service)).collect();
-        hosts.sort();
-        hosts
-    }
-
-    /// The routes that are lines of the head.
-    fn lines(&self) -> Lines {
-        Lines::of(self.text.blocks.values().map(|block| block.service.as_ref()), &self.text.maps)
-    }
-
-    /// Whether the head has a line that depends on one of these routes, or is one of them.
-    fn meets_lines(&self, service: &Service) -> bool {
-        let guarded = |key: &str| {
-            self.guarded.iter().any(|start| key.to_ascii_lowercase().starts_with(&start.to_ascii_lowercase()))
-        };
-        let meets = |route: &Route| entry_of(&route.matches).is_some_and(|(_, key)| guarded(&key));
-        has_line(service) || (!self.guarded.is_empty() && service.routes.iter().any(meets))
-    }
-}
-
-fn has_line(service: &Service) -> bool {
-    service.routes.iter().any(|route| route.matches.is_line())
-}
-
-/// What happened to a service, in words; nothing where it did not change to the eye.
-fn describe(id: &ServiceId, old: Option<&Service>, new: Option<&Service>) -> Option<String> {
-    Some(match (old, new) {
-        (None, None) => return None,
-        (None, Some(new)) => format!("{id} is new with {} server(s)", new.servers.len()),
-        (Some(_), None) => format!("{id} is gone"),
-        (Some(old), Some(new)) if old.servers != new.servers => {
-            let gone = old.servers.iter().filter(|server| !new.servers.contains(server));
-            let come = new.servers.iter().filter(|server| !old.servers.contains(server));
-            let moves: Vec<String> = come
-                .map(|server| format!("+{}", server.endpoint))
-                .chain(gone.map(|server| format!("-{}", server.endpoint)))
-                .collect();
-            let shown = moves.iter().take(4).cloned().collect::<Vec<_>>().join(" ");
-            let more = if moves.len() > 4 { " …" } else { "" };
-            format!("{id} servers {} → {} ({shown}{more})", old.servers.len(), new.servers.len())
-        }
-        (Some(old), Some(new)) if old.same_shape(new) => return None,
-        (Some(_), Some(_)) => format!("{id} changed"),
-    })
 }

@@ -70,7 +70,8 @@ impl Lines {
         for service in services {
             let routes = service.routes.iter().filter(|route| route.matches.is_line());
             for (index, route) in routes.enumerate() {
-                let name = format!("rule_{}_{index}", service.backend.name);
+                // No backend's name holds two of them in a row: /a/0 and /a never have an ACL in common.
+                let name = format!("rule_{}__{index}", service.backend.name);
                 let line_route = |criteria: Vec<String>| LineRoute {
                     app: service.id.app.to_string(),
                     backend: service.backend.name.clone(),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "the stage of a test may panic as its tests may")]
 
 mod api;
+mod api_writes;
 mod claims;
 mod dynamic;
 mod external;
@@ -13,11 +14,15 @@ mod labels_each;
 mod labels_live;
 mod leaving;
 mod metrics;
+mod peers;
+mod raw;
 mod recovery;
 mod rest_rules;
 mod rule_2;
 mod rules_file;
+mod rules_meaning;
 mod rules_that_hold;
+mod rules_trial;
 mod runtime;
 mod serving;
 mod stage;

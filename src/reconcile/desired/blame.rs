@@ -29,10 +29,12 @@ pub struct Quarantine {
 pub type PutAside = rpds::RedBlackTreeMapSync<ServiceId, Quarantine>;
 
 impl Desired {
-    /// What is wrong with services that are put aside.
+    /// What is wrong with services that are put aside, or lack a route that HAProxy does not take.
     #[must_use]
     pub fn problems(&self) -> BTreeMap<ServiceId, Problem> {
-        self.quarantine.iter().map(|(id, aside)| (id.clone(), aside.noted.problem.clone())).collect()
+        let lacking = self.lacking.iter();
+        let aside = self.quarantine.iter().map(|(id, aside)| (id, &aside.noted));
+        lacking.chain(aside).map(|(id, noted)| (id.clone(), noted.problem.clone())).collect()
     }
 
     /// How many services are put aside.
@@ -144,7 +146,7 @@ impl Desired {
 
     /// Puts a service aside: onto its last good text, or out where it has none, or where that is refused too.
     pub(super) fn put_aside(&mut self, id: &ServiceId, words: &str) -> bool {
-        let Some(service) = self.services.get(id) else { return false };
+        let Some(service) = self.definition(id) else { return false };
         let again = self.quarantine.get(id);
         if again.is_some_and(|aside| aside.left_out) {
             return false;
@@ -172,7 +174,7 @@ impl Desired {
         let tried_again = self.tried_again.as_ref().filter(|(other, _)| other == id).map(|(_, since)| *since);
         let since = again.map(|aside| aside.noted.since).or(tried_again).unwrap_or_else(SystemTime::now);
         let noted = Noted { problem, since };
-        let aside = Quarantine { refused: Arc::clone(service), since: Instant::now(), left_out, noted };
+        let aside = Quarantine { refused: service, since: Instant::now(), left_out, noted };
         self.quarantine.insert_mut(id.clone(), aside);
         self.refresh(id);
         true
@@ -195,8 +197,14 @@ impl Desired {
         }
     }
 
-    /// The service whose ACL stands on a line of the head.
+    /// The service whose ACL or raw text stands on a line of the head.
     pub(super) fn owner_of_acl(&self, line: &str) -> Option<ServiceId> {
+        // Raw text ends with the name of its backend, as a comment.
+        if let Some((_, name)) = line.rsplit_once(" # ") {
+            let blocks = self.text.blocks.iter();
+            let mut own = blocks.filter(|(_, block)| block.service.backend.extras.raw.is_in_head());
+            return own.find(|(_, block)| block.service.backend.name == name).map(|(id, _)| id.clone());
+        }
         let names: BTreeSet<&str> = line.split_whitespace().collect();
         let lines = self.lines();
         let is_named = |criterion: &NamedCriterion| names.contains(criterion.name.as_str());
