@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod api;
 mod haproxy;
 mod load;
 mod marathon;
@@ -20,6 +21,7 @@ mod statsd;
 mod tests;
 mod web;
 
+pub use api::ApiConfig;
 pub(crate) use haproxy::split_bind;
 pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
 pub use load::ConfigError;
@@ -54,6 +56,8 @@ pub struct Config {
     pub safety: SafetyConfig,
     /// Causeway's own HTTP server.
     pub web: WebConfig,
+    /// What the API shows.
+    pub api: ApiConfig,
     /// Metrics by StatsD's protocol.
     pub statsd: StatsdConfig,
     /// Causeway's own log.
@@ -91,6 +95,7 @@ impl Config {
         mistakes.extend(self.rules.mistakes());
         mistakes.extend(self.safety.mistakes());
         mistakes.extend(self.web.mistakes(&self.haproxy, !self.tls.certificates.is_empty()));
+        mistakes.extend(self.api.mistakes());
         mistakes.extend(self.statsd.mistakes());
         mistakes.extend(self.log.mistakes());
         mistakes.extend(self.tls.mistakes());

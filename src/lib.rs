@@ -8,6 +8,8 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod durable;
+pub mod fleet;
+pub mod forecast;
 pub mod haproxy;
 pub mod history;
 pub mod model;

@@ -192,6 +192,9 @@ impl Reconciler {
                     self.round().await;
                 }
                 Some(ordered) = self.outside.orders.recv() => self.obey(ordered).await,
+                Some(asker) = self.outside.copies.recv() => {
+                    let _gave_up = asker.send(self.desired.clone());
+                }
                 written = self.writer.done(), if writing => self.written(written),
                 found = audit::done(&mut self.auditing), if auditing => self.audited(found).await,
                 _ = advance.tick(), if leaving => self.advance().await,

@@ -74,6 +74,12 @@ impl From<&LabelsConfig> for Terms {
 }
 
 impl Terms {
+    /// Whether the operator lets an app have what leads to it.
+    pub(crate) fn allows(&self, app: &AppId, matches: &RouteMatch) -> bool {
+        let route = Route::new(matches.clone());
+        self.policy.allows_route(app, &route)
+    }
+
     /// Takes out servers that are HAProxy or Causeway themselves: on this machine's loopback, at a port of theirs.
     fn without_own(&self, service: &mut Service, problems: &mut Vec<Problem>) {
         let own = |server: &Server| {

@@ -11,7 +11,7 @@ use super::policy::FREE_TABLES;
 
 const PREFIX: &str = "CAUSEWAY_";
 /// Set for the command line, not for the configuration.
-const NOT_KEYS: [&str; 1] = ["CAUSEWAY_CONFIG"];
+const NOT_KEYS: [&str; 2] = ["CAUSEWAY_CONFIG", "CAUSEWAY_TOKEN"];
 const PASSWORD: &str = "CAUSEWAY_MARATHON__PASSWORD";
 const TOKEN: &str = "CAUSEWAY_MARATHON__TOKEN";
 const ZOOKEEPER_PASSWORD: &str = "CAUSEWAY_RULES__ZOOKEEPER__PASSWORD";

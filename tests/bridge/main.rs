@@ -17,6 +17,7 @@ mod metrics;
 mod peers;
 mod raw;
 mod recovery;
+mod rest_rules;
 mod rule_2;
 mod rules_file;
 mod rules_meaning;
