@@ -23,6 +23,7 @@ use crate::sources::{self, Refresh, SourceMessage};
 use crate::state::{Counts, State};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
+use crate::web::marathon_lb::{self, Endpoints};
 use crate::web::{self, Door};
 
 pub mod inputs;
@@ -88,11 +89,16 @@ async fn run_locked(
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
     let pending = Pending::default();
+    let refresh = Refresh::default();
+    let listener = marathon_lb::listen(&config.haproxy, jail.as_ref()).unwrap_or_else(|error| {
+        tracing::error!("{error}; marathon-lb's endpoints on haproxy.bind_stats answer 503");
+        None
+    });
+    let endpoints = Endpoints::new(&config.haproxy, refresh.clone(), pending.clone());
     let reconciler =
         Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), running_tx);
 
     let (events_tx, events) = mpsc::channel(EVENTS);
-    let refresh = Refresh::default();
     let mut parts = JoinSet::new();
     let source = marathon.follow(events_tx.clone(), refresh.clone());
     parts.spawn(async { (source.await, "the Marathon source").1 });
@@ -102,6 +108,9 @@ async fn run_locked(
         sources::rules::follow(&*store, events_tx, watcher).await;
         "the rules source"
     });
+    if let Some(listener) = listener {
+        parts.spawn(async { (marathon_lb::serve(listener, endpoints).await, "marathon-lb's endpoints").1 });
+    }
     let looking = stats::follow(config.haproxy.clone(), metrics.clone());
     parts.spawn(async { (looking.await, "the look at HAProxy's figures").1 });
     let fold = fold(state, events, pending, refresh, config.safety.hold_time, metrics);

@@ -13,6 +13,7 @@ mod marathon;
 mod policy;
 mod rules;
 mod serde_optional;
+mod stats_users;
 mod statsd;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use marathon::{MarathonConfig, TokenScheme};
 pub use policy::PolicyConfig;
 pub(crate) use policy::port_range;
 pub use rules::{RuleStoreKind, RulesConfig, ZookeeperAcl, ZookeeperConfig};
+pub use stats_users::StatsUser;
 pub use statsd::StatsdConfig;
 pub use web::WebConfig;
 
@@ -161,6 +163,8 @@ pub struct LabelsConfig {
     pub checks: Checks,
     /// Which of several routes is looked up first.
     pub order: LabelOrder,
+    /// Where a path ends.
+    pub paths: PathEnd,
 }
 
 impl Default for LabelsConfig {
@@ -172,6 +176,7 @@ impl Default for LabelsConfig {
             default_rule: false,
             checks: Checks::default(),
             order: LabelOrder::default(),
+            paths: PathEnd::default(),
         }
     }
 }
@@ -186,6 +191,17 @@ pub enum LabelOrder {
     /// marathon-lb's: the higher weight, then the lower app id, then the lower port index.
     #[serde(rename = "marathon-lb")]
     MarathonLb,
+}
+
+/// Where the path of a route ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathEnd {
+    /// At a `/` or at the end of the URL's path: `/api` is not `/apiary`.
+    #[default]
+    Segments,
+    /// Anywhere, as with HAProxy's `path_beg`, which marathon-lb and Bamboo use.
+    Prefixes,
 }
 
 /// Whose word on a task's health counts.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::PathEnd;
 use crate::model::{Mode, Service};
 
 pub mod files;
@@ -26,21 +27,31 @@ pub type Shape = Arc<str>;
 /// A map entry: which map, key, value: a backend, or what is said of the backend that is the key.
 pub type MapEntry = (MapName, String, String);
 
-/// A configuration as people may see it: without the hashes of passwords.
+/// A configuration, or a difference of two, as people may see it: without passwords and their hashes, of user lists and of
+/// HAProxy's own statistics.
 #[must_use]
 pub fn without_secrets(config: &str) -> String {
-    let shown = |line: &str| match line.split_once(" password ") {
-        Some((user, _)) if user.trim_start().trim_start_matches(['+', '-', ' ']).starts_with("user ") => {
-            format!("{user} password (not shown)\n")
+    config.split_inclusive('\n').map(|line| without_secret(line).unwrap_or_else(|| line.to_owned())).collect()
+}
+
+/// A line up to what it must not show; `None` where it has no such thing.
+fn without_secret(line: &str) -> Option<String> {
+    let mut words = line.trim_start_matches(['+', '-', ' ', '\t']).split_whitespace();
+    let secret = match (words.next()?, words.next()?) {
+        ("user", _) => {
+            words.find(|word| ["password", "insecure-password"].contains(word)).and(words.next())?
         }
-        _ => line.to_owned(),
+        ("stats", "auth") => words.next()?,
+        _ => return None,
     };
-    config.split_inclusive('\n').map(shown).collect()
+    // What stands behind it may be a piece of it.
+    let shown = line.split_once(secret)?.0;
+    Some(format!("{shown}(not shown)\n"))
 }
 
 /// The map entries that lead to a service, and those that say what is done to its requests.
 #[must_use]
-pub fn map_entries(service: &Service, in_range: impl Fn(u16) -> bool) -> Vec<MapEntry> {
+pub fn map_entries(service: &Service, paths_end: PathEnd, in_range: impl Fn(u16) -> bool) -> Vec<MapEntry> {
     let backend = &service.backend.name;
     let mut entries = Vec::new();
     if let Some(port) = service.port.filter(|port| service.bind.is_none() && in_range(*port)) {
@@ -48,7 +59,7 @@ pub fn map_entries(service: &Service, in_range: impl Fn(u16) -> bool) -> Vec<Map
     }
     if service.backend.mode == Mode::Http {
         entries.extend(service.routes.iter().filter_map(|route| {
-            let (map, key) = maps::entry_of(&route.matches)?;
+            let (map, key) = maps::entry_of(&route.matches, paths_end)?;
             Some((map, key, backend.clone()))
         }));
         let marks = &service.marks;

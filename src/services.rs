@@ -258,8 +258,11 @@ impl Builder<'_> {
         if weight == 0 && !labels.paths.is_empty() && self.terms.labels.order == LabelOrder::MarathonLb {
             weight = 1;
         }
-        let mut routes: Vec<Route> =
-            labels.matches().into_iter().map(|matches| Route { matches, from_rule: false, weight }).collect();
+        let mut routes: Vec<Route> = labels
+            .matches(self.terms.labels.paths)
+            .into_iter()
+            .map(|matches| Route { matches, from_rule: false, weight })
+            .collect();
         for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
             match criterion::of_rule(route) {
                 Ok(matches) => routes.extend(matches.into_iter().map(|matches| Route {

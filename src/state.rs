@@ -101,7 +101,7 @@ impl State {
         served_before: HashSet<TaskId>,
     ) -> Self {
         let terms: Terms = terms.into();
-        let claims = Claims::new(reserved, terms.labels.order);
+        let claims = Claims::new(reserved, terms.labels.order).with_paths(terms.labels.paths);
         Self {
             terms,
             safety: safety.clone(),

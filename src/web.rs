@@ -31,6 +31,7 @@ use crate::telemetry::Metrics;
 
 mod caller;
 mod error;
+pub mod marathon_lb;
 
 pub use caller::{Caller, Role};
 pub use error::ApiError;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rpds::RedBlackTreeMapSync;
 use serde::Serialize;
 
+use crate::config::PathEnd;
 use crate::model::RouteMatch;
 
 /// Which map.
@@ -99,17 +100,24 @@ impl Maps {
     }
 }
 
-/// The map and the key of a route; a criterion in words has none.
+/// The map and the key of a route; a criterion in words has none. Where paths end at a `/`, so do keys, and so does what
+/// is looked up.
 #[must_use]
-pub fn entry_of(route: &RouteMatch) -> Option<(MapName, String)> {
+pub fn entry_of(route: &RouteMatch, paths_end: PathEnd) -> Option<(MapName, String)> {
     let RouteMatch::HostPath { host, path, any_case } = route else { return None };
     let paths = if *any_case { MapName::PathsAnyCase } else { MapName::Paths };
+    let end = match paths_end {
+        PathEnd::Segments => "/",
+        PathEnd::Prefixes => "",
+    };
     Some(match (host.as_deref(), path.as_str()) {
-        (None, path) => (paths, format!("{path}/")),
+        // A map takes no empty key.
+        (None, "") => (paths, "/".to_owned()),
+        (None, path) => (paths, format!("{path}{end}")),
         (Some(host), "") => match host.strip_prefix("*.") {
             Some(parent) => (MapName::Wildcards, parent.to_owned()),
             None => (MapName::Hosts, host.to_owned()),
         },
-        (Some(host), path) => (paths, format!("{host}{path}/")),
+        (Some(host), path) => (paths, format!("{host}{path}{end}")),
     })
 }

@@ -9,7 +9,7 @@ use tera::{Context, Kwargs, State, Tera};
 
 use super::maps::{MapName, Maps};
 use super::{SERVERS_MARK, Shape};
-use crate::config::TemplateConfig;
+use crate::config::{PathEnd, StatsUser, TemplateConfig};
 use crate::model::Service;
 
 const HEAD: &str = "head.cfg";
@@ -87,6 +87,12 @@ pub struct HeadContext {
     pub bind_app_id: String,
     /// The address of the statistics; empty: none.
     pub bind_stats: String,
+    /// True where the statistics are listened on at loopback only.
+    pub stats_local: bool,
+    /// Who may log in there.
+    pub stats_users: Vec<StatsUser>,
+    /// The socket on which Causeway answers for marathon-lb.
+    pub marathon_lb_socket: String,
     /// Addresses with the ranges of service ports.
     pub service_port_binds: Vec<String>,
     /// True where there are certificates.
@@ -99,6 +105,8 @@ pub struct HeadContext {
     pub client_hosts: Vec<ClientHosts>,
     /// Networks of proxies whose word on a request's way counts, with spaces between them.
     pub trusted_proxies: String,
+    /// Where the paths of routes end: `segments` or `prefixes`.
+    pub paths: PathEnd,
     /// What stands before the path of a map or a page: nothing, or the mark of the generation.
     pub dir: &'static str,
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Config, TemplateConfig};
+use crate::config::{Config, PathEnd, TemplateConfig};
 use crate::model::{AppId, Backend, Route, RouteMatch, Server, ServiceId, TaskId};
 use crate::placement::{Occupant, Slot};
 
@@ -97,6 +97,20 @@ fn block(service: Service, shape: &str) -> Arc<Block> {
 }
 
 #[test]
+fn what_people_are_shown_has_no_password() {
+    for (line, shown) in [
+        ("    user joe password $6$x$y\n", "    user joe password (not shown)\n"),
+        ("+    user joe  groups a,b  password\t$6$x$y", "+    user joe  groups a,b  password\t(not shown)\n"),
+        ("user joe insecure-password \"pass word\"\n", "user joe insecure-password (not shown)\n"),
+        ("\tstats auth joe:secret\n", "\tstats auth (not shown)\n"),
+        ("    user haproxy\n", "    user haproxy\n"),
+        ("    stats enable\n", "    stats enable\n"),
+    ] {
+        assert_eq!(without_secrets(&format!("global\n{line}")), format!("global\n{shown}"));
+    }
+}
+
+#[test]
 fn every_line_knows_whose_it_is() {
     let blocks = ["/a", "/b"].map(|app| {
         let mut service = service("x");
@@ -118,18 +132,18 @@ fn every_line_knows_whose_it_is() {
 #[test]
 fn routes_become_the_keys_that_the_frontends_look_up() {
     let key = |host: Option<&str>, path: &str| {
-        maps::entry_of(&RouteMatch::HostPath {
-            host: host.map(str::to_owned),
-            path: path.to_owned(),
-            any_case: false,
-        })
-        .unwrap()
+        let any_case = false;
+        let matches = RouteMatch::HostPath { host: host.map(str::to_owned), path: path.to_owned(), any_case };
+        [PathEnd::Segments, PathEnd::Prefixes].map(|end| maps::entry_of(&matches, end).unwrap())
     };
-    assert_eq!(key(Some("a.x"), ""), (MapName::Hosts, "a.x".to_owned()));
-    assert_eq!(key(Some("a.x"), "/p"), (MapName::Paths, "a.x/p/".to_owned()));
-    assert_eq!(key(Some("*.x"), ""), (MapName::Wildcards, "x".to_owned()));
-    assert_eq!(key(Some("*.x"), "/p"), (MapName::Paths, "*.x/p/".to_owned()));
-    assert_eq!(key(None, "/p"), (MapName::Paths, "/p/".to_owned()));
+    let both = |map, key: &str| [(map, key.to_owned()), (map, key.to_owned())];
+    assert_eq!(key(Some("a.x"), ""), both(MapName::Hosts, "a.x"));
+    assert_eq!(key(Some("*.x"), ""), both(MapName::Wildcards, "x"));
+    assert_eq!(key(None, ""), both(MapName::Paths, "/"));
+    let paths = |segment: &str, prefix: &str| [segment, prefix].map(|key| (MapName::Paths, key.to_owned()));
+    assert_eq!(key(Some("a.x"), "/p"), paths("a.x/p/", "a.x/p"));
+    assert_eq!(key(Some("*.x"), "/p"), paths("*.x/p/", "*.x/p"));
+    assert_eq!(key(None, "/p"), paths("/p/", "/p"));
 }
 
 #[test]

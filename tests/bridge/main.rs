@@ -11,6 +11,7 @@ mod labels;
 mod labels_each;
 mod labels_live;
 mod leaving;
+mod marathon_lb;
 mod metrics;
 mod recovery;
 mod rule_2;

@@ -163,6 +163,18 @@ fn in_the_order_of_marathon_lb_the_weight_then_the_app_id_decide() {
 }
 
 #[test]
+fn where_paths_are_prefixes_one_shadows_longer_words_too() {
+    let wants = || [service("/a", &["x/one @1"]), service("/b", &["x/onetwo"])];
+    let order = LabelOrder::Causeway;
+    let mut claims = Claims::new(BTreeMap::new(), order).with_paths(PathEnd::Prefixes);
+    assert_eq!(settled(&mut claims, &wants()).0, [vec!["x/one"], vec![]]);
+    assert_eq!(settled(&mut fresh(), &wants()).0, [["x/one"], ["x/onetwo"]]);
+    let mut claims = Claims::new(BTreeMap::new(), order).with_paths(PathEnd::Prefixes);
+    let (won, _) = settled(&mut claims, &[service("/any", &["any/st @5"]), service("/h", &["a.x"])]);
+    assert_eq!(won[0], ["*/st", "a.x/st"], "it comes before the host it meets");
+}
+
+#[test]
 fn what_did_not_change_touches_nobody() {
     let mut claims = fresh();
     settled(&mut claims, &[service("/a", &["x @1"]), service("/b", &["x/b"])]);
