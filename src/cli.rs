@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub mod commands;
+pub mod import;
 
 /// Takes HAProxy to where the apps are: follows Marathon, merges labels and rules, renders, checks, reloads, with no
 /// request lost.
@@ -31,6 +32,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Show what `run` would change: the difference, and the steps it would take.
     Plan(AppsArgs),
+    /// Turn the configuration of marathon-lb or Bamboo into one of Causeway's, and tell what has no counterpart.
+    Import(import::ImportArgs),
     /// Run a stand-in Marathon, with tasks that are real listening servers: to try labels without a cluster.
     Marathon(MarathonArgs),
     /// Show the main job live: a stand-in Marathon, demo apps, a real HAProxy, on high ports of loopback.

@@ -68,7 +68,19 @@ impl Config {
         // A variable of another program may be no text at all; ours are.
         let text =
             |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
-        load::load(file, std::env::vars_os().filter_map(text))
+        Self::load_with(file, std::env::vars_os().filter_map(text))
+    }
+
+    /// As [`Config::load`], with an environment of its own. A file whose name ends in `.json` is Bamboo's, and Bamboo's
+    /// variables count with it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] holds everything that is wrong, not the first thing.
+    pub fn load_with(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        load::load(file, environment)
     }
 
     /// Reads configuration text with an environment of its own, as [`Config::load`] does.

@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod durable;
 pub mod haproxy;
+pub mod import;
 pub mod model;
 pub mod placement;
 pub mod plan;

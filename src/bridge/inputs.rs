@@ -53,7 +53,7 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         stats_users: haproxy.stats_users().unwrap_or_default(),
         marathon_lb_socket: path(&marathon_lb::socket(haproxy, jail).for_haproxy),
         service_port_binds: if config.labels.service_ports { ports.binds() } else { Vec::new() },
-        certificates: !config.tls.certificates.is_empty(),
+        certificates: !config.tls.certificates.is_empty() && !haproxy.bind_https.is_empty(),
         service_certificates: Vec::new(),
         default_certificate: default_certificate(config),
         client_hosts: Vec::new(),

@@ -39,6 +39,7 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Render(args) => render(&args).await,
         Command::Check(args) => check(&args).await,
         Command::Plan(args) => show_plan(&args).await,
+        Command::Import(args) => super::import::run(&args),
         Command::Marathon(args) => stand_in(&args).await,
         Command::Demo(args) => demo::run(&args, stop_on_signal()?).await,
     }
@@ -68,7 +69,7 @@ fn stop_on_signal() -> Result<CancellationToken> {
 }
 
 /// Prints to standard output; a reader that has enough (`| head`) is no error.
-fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),

@@ -38,9 +38,9 @@ pub struct HaproxyConfig {
     pub user: String,
     /// The group HAProxy runs as when it is started as root.
     pub group: String,
-    /// The address of the HTTP frontend.
+    /// The address of the HTTP frontend; empty: none.
     pub bind_http: String,
-    /// The address of the HTTPS frontend; used when `tls.certificates` names one.
+    /// The address of the HTTPS frontend; used when `tls.certificates` names one; empty: none.
     pub bind_https: String,
     /// The address of the frontend that routes by `X-Marathon-App-Id`; empty: none.
     pub bind_app_id: String,
@@ -319,9 +319,6 @@ impl HaproxyConfig {
                     }
                 }
             }
-        }
-        if self.bind_http.is_empty() {
-            mistakes.push("haproxy.bind_http: an address is needed".to_owned());
         }
         if split_bind(&format!("{}:1", self.bind_service_ports)).is_none() {
             mistakes.push(format!(

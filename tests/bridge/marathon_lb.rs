@@ -216,3 +216,22 @@ async fn the_operators_haproxy_reaches_causeway_too() {
     stage.end_bridge().await.unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), nix::sys::signal::Signal::SIGKILL).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_http_and_https_the_other_ports_are_served() {
+    let mut stage = Stage::set().await;
+    stage.config.haproxy.bind_http = String::new();
+    stage.config.haproxy.bind_https = String::new();
+    stage
+        .marathon
+        .create_apps(vec![app("/web", 1, 10_001, json!({ "HAPROXY_0_MODE": "http" }))])
+        .await
+        .unwrap();
+    stage.bridge();
+    let url = format!("http://{}:10001/", stage.host);
+    until("the service port", async || stage.get_at(&url, &[]).await.filter(|answer| answer.app == "/web"))
+        .await;
+    let url = format!("http://{}:{APP_ID}/", stage.host);
+    assert_eq!(stage.get_at(&url, &[("X-Marathon-App-Id", "/web")]).await.unwrap().app, "/web");
+    assert!(stage.get("web.example.com", "/").await.is_none(), "nobody listens there");
+}
