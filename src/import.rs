@@ -193,7 +193,7 @@ fn inline(value: &Value) -> String {
 }
 
 /// What somebody else wrote, where a line break would end a comment.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

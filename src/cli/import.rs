@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use crate::config::Config;
 use crate::durable::replace_file;
-use crate::import::{Imported, bamboo, marathon_lb};
+use crate::import::{Imported, bamboo, marathon_lb, one_line};
 
 /// What is imported, and where it goes.
 #[derive(Clone, Debug, Args)]
@@ -78,7 +78,7 @@ fn write(mut imported: Imported, output: Option<&Path>) -> Result<()> {
     }
     let mut report = std::io::stderr();
     for note in imported.notes() {
-        let _closed = writeln!(report, "note: {}", note.escape_debug());
+        let _closed = writeln!(report, "note: {}", one_line(note));
     }
     // Files that it names may be on another machine.
     if let Err(error) = Config::from_text(&text, Vec::new()) {
