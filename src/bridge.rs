@@ -12,17 +12,19 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, HaproxyMode, OnExit};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
-use crate::haproxy::{Driver, External, Managed, stats};
+use crate::haproxy::{Certificates, Driver, External, Managed, stats};
+use crate::history::History;
 use crate::reconcile::desired::Desired;
-use crate::reconcile::standing::Running;
-use crate::reconcile::{Pending, Reconciler};
+use crate::reconcile::standing::{Brought, Running};
+use crate::reconcile::{Outside, Pending, Reconciler};
 use crate::render::{Files, Templates};
 use crate::rules;
 use crate::sources::marathon::Marathon;
 use crate::sources::{self, Refresh, SourceMessage};
-use crate::state::{Counts, State};
+use crate::state::State;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
+use crate::view::{Counts, View};
 use crate::web::marathon_lb::{self, Endpoints};
 use crate::web::{self, Door};
 
@@ -67,22 +69,26 @@ async fn run_locked(
     let metrics = Metrics::new(&config.statsd);
     metrics.started();
     // It answers while HAProxy is still being looked for: that Causeway is not ready yet is worth knowing.
-    let (running_tx, running) = watch::channel(None);
-    let seen = web::Seen { metrics: metrics.clone(), running: Running::new(running, &config.haproxy) };
+    let (brought, running) = watch::channel(Brought::default());
+    let (viewed, view) = watch::channel(View::default());
+    let history = History::default();
+    let running = Running::new(running, &config.haproxy);
+    let seen = web::Seen { metrics: metrics.clone(), running, view, history: history.clone() };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
     let managed = config.haproxy.mode == HaproxyMode::Managed;
     let jail = if managed { Jail::of(&config.haproxy)? } else { None };
-    let extra = inputs::extra_files(&config)?;
+    let pages = inputs::pages(&config)?;
     let https = !config.tls.certificates.is_empty();
     let (mut driver, loaded) = open(&config, jail.as_ref()).await?;
+    let certificates = Certificates::open(&config, loaded.as_ref())?;
     let ports = match &loaded {
         Some(files) => ServicePorts::of_loaded(&config.haproxy, https, files),
         None if driver.is_alive().await => ServicePorts::new(&config.haproxy, Default::default()),
         None => ServicePorts::probe(&config.haproxy, https),
     };
     let head = inputs::head(&config, jail.as_ref(), &ports);
-    let desired = Desired::new(templates, head, ports.clone(), extra, &config);
+    let desired = Desired::new(templates, head, ports.clone(), (pages, certificates), &config);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
     let mut state =
@@ -95,8 +101,9 @@ async fn run_locked(
         None
     });
     let endpoints = Endpoints::new(&config.haproxy, refresh.clone(), pending.clone());
+    let outside = Outside { brought, history };
     let reconciler =
-        Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), running_tx);
+        Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), outside);
 
     let (events_tx, events) = mpsc::channel(EVENTS);
     let mut parts = JoinSet::new();
@@ -113,7 +120,8 @@ async fn run_locked(
     }
     let looking = stats::follow(config.haproxy.clone(), metrics.clone());
     parts.spawn(async { (looking.await, "the look at HAProxy's figures").1 });
-    let fold = fold(state, events, pending, refresh, config.safety.hold_time, metrics);
+    let told = Told { pending, refresh, viewed, metrics };
+    let fold = fold(state, events, config.safety.hold_time, told);
     parts.spawn(async { (fold.await, "the state").1 });
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
 
@@ -198,15 +206,17 @@ async fn open(config: &Config, jail: Option<&Jail>) -> Result<(Driver, Option<Fi
     Ok((driver, loaded))
 }
 
-/// Folds what the sources say, until they are gone.
-async fn fold(
-    mut state: State,
-    mut events: mpsc::Receiver<SourceMessage>,
+/// Whom the state tells.
+struct Told {
     pending: Pending,
     refresh: Refresh,
-    hold_time: Duration,
+    viewed: watch::Sender<View>,
     metrics: Metrics,
-) {
+}
+
+/// Folds what the sources say, until they are gone.
+async fn fold(mut state: State, mut events: mpsc::Receiver<SourceMessage>, hold_time: Duration, told: Told) {
+    let Told { pending, refresh, viewed, metrics } = told;
     let mut believe = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
         .expect("SIGUSR1 is a signal that can be caught");
     let mut read_again = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
@@ -230,7 +240,7 @@ async fn fold(
             },
             _ = count.tick(), if to_count => {
                 to_count = false;
-                let counts = state.counts();
+                let counts = state.view().counts();
                 if counts != counted {
                     metrics.state(&counts);
                     counted = counts;
@@ -265,6 +275,7 @@ async fn fold(
         if !changes.is_empty() || (state.is_ready() && !was_ready) {
             pending.add(changes, since);
         }
+        viewed.send_replace(state.view().clone());
     }
 }
 

@@ -177,6 +177,9 @@ pub struct LabelsConfig {
     pub order: LabelOrder,
     /// Where a path ends.
     pub paths: PathEnd,
+    /// Service ports for ports of tasks with addresses of their own, where the app names none; empty: such a port is
+    /// reached by host and path only.
+    pub ip_per_task_ports: PortRange,
 }
 
 impl Default for LabelsConfig {
@@ -189,6 +192,7 @@ impl Default for LabelsConfig {
             checks: Checks::default(),
             order: LabelOrder::default(),
             paths: PathEnd::default(),
+            ip_per_task_ports: PortRange { first: 1, last: 0 },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! HAProxy: its sockets, its process, its generations on disk.
 
+pub mod certificates;
 pub mod check;
 pub mod external;
 pub mod generations;
@@ -12,6 +13,7 @@ pub mod stats;
 
 use std::time::Duration;
 
+pub use certificates::Certificates;
 pub use check::CheckFailure;
 pub use external::External;
 pub use generations::{Generation, Generations};

@@ -13,13 +13,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
 use crate::haproxy::{Applied, Driver, HaproxyError};
+use crate::history::History;
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
-use crate::render::{Files, TemplateError, Text};
+use crate::render::{Files, TemplateError};
 use crate::state::Changes;
 use crate::telemetry::Metrics;
 
 mod audit;
+mod certificates;
 pub mod desired;
 pub mod good;
 mod journal;
@@ -34,11 +36,14 @@ mod writer;
 pub use pending::Pending;
 
 use desired::Desired;
+use standing::Brought;
 use worker::Worker;
 use writer::Writer;
 
 /// How often HAProxy is looked at, and at most how often what changed at run time is written to the files.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the files that certificates come from are looked at.
+const CERTIFICATES: Duration = Duration::from_secs(2);
 /// How often servers that somebody leaves are looked at, while there are any.
 const ADVANCE: Duration = Duration::from_millis(20);
 /// The longest that what failed is left alone, unless it changes: an address in use may become free.
@@ -62,6 +67,15 @@ pub enum RoundError {
     /// A file.
     #[error("{0}; HAProxy is left as it was")]
     File(#[from] FileError),
+}
+
+/// Whom the reconciler tells, besides the log and the metrics.
+#[derive(Debug)]
+pub struct Outside {
+    /// Who asks what HAProxy was brought to.
+    pub brought: watch::Sender<Brought>,
+    /// The log of changes.
+    pub history: History,
 }
 
 /// What HAProxy is brought to, and how.
@@ -104,8 +118,7 @@ pub struct Reconciler {
     /// The text is equal, but of the worker itself nothing is known yet.
     audit_soon: bool,
     metrics: Metrics,
-    /// What runs, for who asks.
-    running: watch::Sender<Option<Text>>,
+    outside: Outside,
     /// When the oldest event came in that is not applied yet.
     since: Option<std::time::Instant>,
 }
@@ -120,7 +133,7 @@ impl Reconciler {
         pending: Pending,
         config: &Config,
         metrics: Metrics,
-        running: watch::Sender<Option<Text>>,
+        outside: Outside,
     ) -> Self {
         Self {
             writer: Writer::new(driver.generations(), desired.good_blocks()),
@@ -146,7 +159,7 @@ impl Reconciler {
             drift: Vec::new(),
             audit_soon: false,
             metrics,
-            running,
+            outside,
             since: None,
         }
     }
@@ -160,12 +173,13 @@ impl Reconciler {
         };
         let (mut look, mut advance, mut audit) =
             (every(LOOK), every(ADVANCE), every(self.config.audit_interval));
+        let mut certificates = every(CERTIFICATES);
         self.adopt().await;
         loop {
             if std::mem::take(&mut self.audit_soon) {
                 audit.reset_immediately();
             }
-            self.running.send_replace(self.desired.running().cloned());
+            self.publish();
             let next_round = self.next_round();
             let leaving = self.desired.has_leaving() && self.desired.epoch().is_some();
             let (writing, auditing) = (self.writer.is_busy(), self.auditing.is_some());
@@ -192,6 +206,7 @@ impl Reconciler {
                 _ = advance.tick(), if leaving => self.advance().await,
                 _ = audit.tick() => self.audit().await,
                 _ = look.tick() => self.look().await,
+                _ = certificates.tick(), if self.ready => self.look_at_certificates().await,
             }
         }
     }
@@ -383,6 +398,7 @@ impl Reconciler {
     }
 
     fn failed(&mut self, error: &dyn std::error::Error) {
+        self.gave_up(error);
         let wait = TRY_AGAIN.min(FAILED_REST * 2_u32.saturating_pow(self.failures));
         tracing::error!("{error}; it is tried again in {wait:?}, or when something changes");
         self.failures += 1;
@@ -407,7 +423,7 @@ impl Reconciler {
             }
             self.unwritten = true;
             self.metrics.plan_runtime(steps.len(), begun.elapsed());
-            report::runtime(&steps, &self.desired.take_events(), begun.elapsed());
+            self.changed(&steps, begun.elapsed());
         } else {
             self.desired.settle(&[]);
         }

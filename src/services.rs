@@ -3,20 +3,26 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::config::{Checks, Config, LabelOrder, LabelsConfig, PortRange};
+use sha1::{Digest, Sha1};
+
+use crate::config::{Checks, Config, HaproxyMode, LabelOrder, LabelsConfig, PortRange};
+use crate::haproxy::certificates;
 use crate::model::{
-    App, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, Rule, Server, Service, ServiceId, Task,
-    TaskState,
+    App, AppId, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, Rule, Server, Service, ServiceId,
+    Task, TaskState,
 };
+use crate::render::DIR_MARK;
 
 pub mod claims;
 mod criterion;
 pub mod deployment;
+pub mod exposure;
 mod health;
 mod labels;
 mod policy;
 mod treatment;
 
+pub use labels::explained::{Explained, explained};
 use labels::{AppLabels, PortLabels};
 use policy::Policy;
 
@@ -35,7 +41,7 @@ pub struct Terms {
     pub(crate) labels: LabelsConfig,
     /// The file of the authorities that verify servers which speak TLS.
     ca: Option<String>,
-    /// The directory of the certificates that labels name.
+    /// The directory of the certificates that labels name, as HAProxy reads it.
     pub(crate) tls_dir: Option<PathBuf>,
     policy: Policy,
     /// Where HAProxy and Causeway listen; a server there would be themselves.
@@ -44,11 +50,12 @@ pub struct Terms {
 
 impl From<&Config> for Terms {
     fn from(config: &Config) -> Self {
-        let ca = config.tls.ca.as_ref().map(|path| path.display().to_string());
+        // HAProxy reads the copies of a generation.
+        let dir = if config.haproxy.mode == HaproxyMode::Managed { "" } else { DIR_MARK };
         Self {
             labels: config.labels.clone(),
-            ca,
-            tls_dir: config.tls.dir.clone(),
+            ca: config.tls.ca.as_ref().map(|_| format!("{dir}{}", certificates::AUTHORITIES)),
+            tls_dir: config.tls.dir.as_ref().map(|_| PathBuf::from(format!("{dir}{}", certificates::NAMED))),
             policy: Policy::from(&config.policy),
             own: config.listeners(),
         }
@@ -184,8 +191,9 @@ impl Builder<'_> {
             ));
         }
         let config = &self.terms.labels;
-        let port =
-            labels.port.or(port.service_port).filter(|_| config.service_ports || labels.port.is_some());
+        let assigned = || ip_per_task_port(&self.app.id, port.container_port?, config.ip_per_task_ports);
+        let own = port.service_port.or_else(assigned);
+        let port = labels.port.or(own).filter(|_| config.service_ports || labels.port.is_some());
         let bind = treatment::bind(&self.app.id, index, labels, self.terms.tls_dir.as_deref(), problems);
         let mut backend = self.backend(index, mode, labels.balance.as_deref().unwrap_or("roundrobin"));
         backend.extras =
@@ -307,6 +315,15 @@ impl Builder<'_> {
         servers.shrink_to_fit();
         servers
     }
+}
+
+/// The service port of a port that is reached at the task's own address, as marathon-lb gives it at the first try: by the hash
+/// of app and port, so that every node has the same. Where two get the same one, claims settle who has it.
+fn ip_per_task_port(app: &AppId, port: u16, range: PortRange) -> Option<u16> {
+    let span = range.last.checked_sub(range.first).filter(|span| *span > 0)?;
+    let hash = Sha1::digest(format!("{app}-{port}-0"));
+    let number = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    u16::try_from(number % u32::from(span)).ok()?.checked_add(range.first)
 }
 
 /// The name of a backend: `h_` or `t_`, by which the service-port frontend tells HTTP, the app id, the port index.

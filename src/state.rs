@@ -10,47 +10,32 @@ use crate::services::claims::Claims;
 use crate::services::deployment::{self, Group, Roles};
 use crate::services::{self, AppServices, Terms};
 use crate::sources::SourceEvent;
+use crate::view::{self, Apps, Calendar, Noted, Settled, View, Wanted};
 
 /// Services that changed: the new one, or `None` where it is gone.
 pub type Changes = BTreeMap<ServiceId, Option<Arc<Service>>>;
 
-type Apps = BTreeMap<AppId, Arc<App>>;
-
 /// Everything that the sources said, folded.
 #[derive(Debug)]
 pub struct State {
-    terms: Terms,
+    /// What there is to know for who asks.
+    view: View,
     safety: SafetyConfig,
-    apps: Apps,
     incoming: Option<Apps>,
-    rules: BTreeMap<AppId, Rule>,
-    rule_problems: Vec<Problem>,
-    source_problems: BTreeMap<AppId, Vec<Problem>>,
     claims: Claims,
     /// The deployment groups, and which app is in which.
     groups: BTreeMap<Group, Versions>,
     group_of: BTreeMap<AppId, Group>,
-    wanted: BTreeMap<AppId, Wanted>,
-    settled: BTreeMap<AppId, Settled>,
+    wanted: BTreeMap<AppId, Arc<Wanted>>,
     held: Option<Held>,
     /// Tasks that HAProxy served when Causeway last ran: what the first list is judged against.
     served_before: HashSet<TaskId>,
     new_problems: Vec<Problem>,
     apps_read: bool,
     rules_read: bool,
-}
-
-/// What an app comes to, before claims are settled.
-#[derive(Debug)]
-struct Wanted {
-    services: Vec<Arc<Service>>,
-    problems: Vec<Problem>,
-}
-
-#[derive(Debug, Default)]
-struct Settled {
-    services: Vec<Arc<Service>>,
-    problems: Vec<Problem>,
+    calendar: Calendar,
+    /// When the event came that is folded now.
+    now: Instant,
 }
 
 /// The versions of one service.
@@ -78,19 +63,6 @@ pub struct Loss {
     apps: BTreeSet<AppId>,
 }
 
-/// How much the state holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Apps that are known.
-    pub apps: usize,
-    /// Services that are served.
-    pub services: usize,
-    /// Servers of all services.
-    pub servers: usize,
-    /// Problems by kind; every kind is there.
-    pub problems: BTreeMap<ProblemKind, usize>,
-}
-
 impl State {
     /// A state that knows nothing yet. `terms` are what the configuration says of services, `reserved` are ports that no service may have, with the reason.
     #[must_use]
@@ -103,23 +75,20 @@ impl State {
         let terms: Terms = terms.into();
         let claims = Claims::new(reserved, terms.labels.order).with_paths(terms.labels.paths);
         Self {
-            terms,
+            view: View { terms: Arc::new(terms), ..View::default() },
             safety: safety.clone(),
-            apps: Apps::new(),
             incoming: None,
-            rules: BTreeMap::new(),
-            rule_problems: Vec::new(),
-            source_problems: BTreeMap::new(),
             claims,
             groups: BTreeMap::new(),
             group_of: BTreeMap::new(),
             wanted: BTreeMap::new(),
-            settled: BTreeMap::new(),
             held: None,
             served_before,
             new_problems: Vec::new(),
             apps_read: false,
             rules_read: false,
+            calendar: Calendar::default(),
+            now: Instant::now(),
         }
     }
 
@@ -146,24 +115,10 @@ impl State {
         self.rules_read
     }
 
-    /// How much there is. Walks everything: for a slow clock, not for each event.
+    /// What is known now, for who asks; the clone of it costs nothing.
     #[must_use]
-    pub fn counts(&self) -> Counts {
-        let services = || self.settled.values().flat_map(|settled| &settled.services);
-        let mut problems: BTreeMap<ProblemKind, usize> =
-            ProblemKind::ALL.into_iter().map(|kind| (kind, 0)).collect();
-        let of_sources = self.source_problems.values().flatten();
-        let of_services = self.settled.values().flat_map(|settled| &settled.problems);
-        for problem in of_sources.chain(of_services).chain(&self.rule_problems) {
-            *problems.entry(problem.kind).or_default() += 1;
-        }
-        *problems.entry(ProblemKind::Held).or_default() += usize::from(self.held.is_some());
-        Counts {
-            apps: self.apps.len(),
-            services: services().count(),
-            servers: services().map(|service| service.servers.len()).sum(),
-            problems,
-        }
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// The loss for which a full read is held, and since when.
@@ -172,16 +127,10 @@ impl State {
         self.held.as_ref().map(|held| (&held.loss, held.since))
     }
 
-    /// Everything that is wrong with any app.
+    /// Everything that is wrong with any app, in order.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let of_sources = self.source_problems.values().flatten();
-        let of_services = self.settled.values().flat_map(|settled| &settled.problems);
-        let mut problems: Vec<Problem> =
-            of_sources.chain(of_services).chain(&self.rule_problems).cloned().collect();
-        if let Some(held) = &self.held {
-            problems.push(held_problem(&held.loss));
-        }
+        let mut problems: Vec<Problem> = self.view.problems().map(|noted| noted.problem.clone()).collect();
         problems.sort();
         problems
     }
@@ -193,25 +142,35 @@ impl State {
 
     /// Folds one event. Nothing comes out before every required source is ready.
     pub fn fold(&mut self, event: SourceEvent, now: Instant) -> Changes {
+        self.now = now;
+        let changes = self.folded(event, now);
+        let since =
+            |held: &Held| Noted { problem: held_problem(&held.loss), since: self.calendar.at(held.since) };
+        self.view.held = self.held.as_ref().map(since).map(Arc::new);
+        self.view.ready = self.is_ready();
+        changes
+    }
+
+    fn folded(&mut self, event: SourceEvent, now: Instant) -> Changes {
         match event {
-            SourceEvent::Init => self.incoming = Some(Apps::new()),
+            SourceEvent::Init => self.incoming = Some(Apps::default()),
             SourceEvent::Upsert(app) => match &mut self.incoming {
-                Some(incoming) => {
-                    incoming.insert(app.id.clone(), app);
-                }
+                Some(incoming) => incoming.insert_mut(app.id.clone(), app),
                 None => return self.upsert(app),
             },
             SourceEvent::Remove(id) => match &mut self.incoming {
                 Some(incoming) => {
-                    incoming.remove(&id);
+                    incoming.remove_mut(&id);
                 }
                 None => return self.remove(&id),
             },
             SourceEvent::Problems(id, problems) => {
-                let old = self.source_problems.remove(&id).unwrap_or_default();
-                self.new_problems.extend(problems.iter().filter(|problem| !old.contains(problem)).cloned());
-                if !problems.is_empty() {
-                    self.source_problems.insert(id, problems);
+                let old = self.view.source_problems.get(&id).cloned().unwrap_or_default();
+                let problems = self.note(problems, &old);
+                if problems.is_empty() {
+                    self.view.source_problems.remove_mut(&id);
+                } else {
+                    self.view.source_problems.insert_mut(id, problems.into());
                 }
             }
             SourceEvent::InitDone => {
@@ -226,45 +185,41 @@ impl State {
 
     /// A person says that the held read is true.
     pub fn believe_held(&mut self) -> Changes {
-        match self.held.take() {
+        self.view.held = None;
+        let changes = match self.held.take() {
             Some(held) => self.swap(held.apps),
             None => Changes::new(),
-        }
+        };
+        self.view.ready = self.is_ready();
+        changes
     }
 
     fn upsert(&mut self, app: Arc<App>) -> Changes {
         let id = app.id.clone();
         if let Some(held) = &mut self.held {
-            held.apps.insert(id.clone(), Arc::clone(&app));
+            held.apps.insert_mut(id.clone(), Arc::clone(&app));
         }
-        self.apps.insert(id.clone(), app);
+        self.view.apps.insert_mut(id.clone(), app);
         self.rebuild([id])
     }
 
     fn remove(&mut self, id: &AppId) -> Changes {
         if let Some(held) = &mut self.held {
-            held.apps.remove(id);
+            held.apps.remove_mut(id);
         }
-        self.apps.remove(id);
-        self.source_problems.remove(id);
+        self.view.apps.remove_mut(id);
+        self.view.source_problems.remove_mut(id);
         self.rebuild([id.clone()])
     }
 
     fn replace_rules(&mut self, rules: Vec<Rule>, problems: Vec<Problem>) -> Changes {
         let rules: BTreeMap<AppId, Rule> = rules.into_iter().map(|rule| (rule.app.clone(), rule)).collect();
-        let changed: Vec<AppId> = self
-            .rules
-            .keys()
-            .chain(rules.keys())
-            .filter(|id| self.rules.get(*id) != rules.get(*id))
-            .cloned()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        self.rules = rules;
-        self.new_problems
-            .extend(problems.iter().filter(|problem| !self.rule_problems.contains(problem)).cloned());
-        self.rule_problems = problems;
+        let old = std::mem::replace(&mut self.view.rules, Arc::new(rules));
+        let rules = &self.view.rules;
+        let changed: BTreeSet<AppId> =
+            old.keys().chain(rules.keys()).filter(|id| old.get(*id) != rules.get(*id)).cloned().collect();
+        let before = Arc::clone(&self.view.rule_problems);
+        self.view.rule_problems = self.note(problems, &before).into();
         if self.rules_read {
             return self.rebuild(changed);
         }
@@ -309,7 +264,7 @@ impl State {
             return Loss { lost, total: self.served_before.len(), apps: BTreeSet::new() };
         }
         let mut loss = Loss { lost: 0, total: 0, apps: BTreeSet::new() };
-        for app in self.apps.values() {
+        for app in self.view.apps.values() {
             for task in app.serving() {
                 loss.total += 1;
                 if !after.contains(&task.id) {
@@ -322,21 +277,27 @@ impl State {
     }
 
     fn swap(&mut self, incoming: Apps) -> Changes {
-        let old = std::mem::replace(&mut self.apps, incoming);
-        self.source_problems.retain(|id, _| self.apps.contains_key(id) || !old.contains_key(id));
+        let old = std::mem::replace(&mut self.view.apps, incoming);
+        let gone = |id: &&AppId| !self.view.apps.contains_key(*id) && old.contains_key(*id);
+        for id in self.view.source_problems.keys().filter(gone).cloned().collect::<Vec<_>>() {
+            self.view.source_problems.remove_mut(&id);
+        }
         if !self.apps_read {
             self.apps_read = true;
             return self.rebuild_all();
         }
-        let same = |id: &AppId| match (old.get(id), self.apps.get(id)) {
+        let same = |id: &AppId| match (old.get(id), self.view.apps.get(id)) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
             _ => false,
         };
-        let watched =
-            self.settled.iter().filter(|(_, settled)| settled.services.iter().any(|each| each.backend.check));
+        let watched = self
+            .view
+            .settled
+            .iter()
+            .filter(|(_, settled)| settled.services.iter().any(|each| each.backend.check));
         let changed: BTreeSet<AppId> = old
             .keys()
-            .chain(self.apps.keys())
+            .chain(self.view.apps.keys())
             .filter(|id| !same(id))
             .chain(watched.map(|(id, _)| id))
             .cloned()
@@ -345,7 +306,7 @@ impl State {
     }
 
     fn rebuild_all(&mut self) -> Changes {
-        let all: BTreeSet<AppId> = self.apps.keys().chain(self.rules.keys()).cloned().collect();
+        let all: BTreeSet<AppId> = self.view.apps.keys().chain(self.view.rules.keys()).cloned().collect();
         self.rebuild(all)
     }
 
@@ -357,13 +318,12 @@ impl State {
         for id in self.regroup(ids) {
             let wanted = self.build(&id);
             unsettled.extend(self.claims.replace(&id, &wanted.services));
-            if self.apps.contains_key(&id) {
+            if self.view.apps.contains_key(&id) {
                 let AppServices { services, problems } = wanted;
                 // Collected, the list would keep the room that the services themselves took.
                 let mut shared = Vec::with_capacity(services.len());
                 shared.extend(services.into_iter().map(Arc::new));
-                let services = shared;
-                self.wanted.insert(id.clone(), Wanted { services, problems });
+                self.wanted.insert(id.clone(), Arc::new(Wanted { services: shared, problems }));
             } else {
                 self.wanted.remove(&id);
             }
@@ -381,7 +341,7 @@ impl State {
         let ids: BTreeSet<AppId> = ids.into_iter().collect();
         let mut changed = BTreeSet::new();
         for id in &ids {
-            let group = self.apps.get(id).and_then(|app| deployment::group_of(app));
+            let group = self.view.apps.get(id).and_then(|app| deployment::group_of(app));
             let old = match &group {
                 Some(group) => self.group_of.insert(id.clone(), group.clone()),
                 None => self.group_of.remove(id),
@@ -399,7 +359,7 @@ impl State {
         for name in changed {
             let Some(group) = self.groups.get_mut(&name) else { continue };
             let members: Vec<&App> =
-                group.members.iter().filter_map(|id| self.apps.get(id)).map(Arc::as_ref).collect();
+                group.members.iter().filter_map(|id| self.view.apps.get(id)).map(Arc::as_ref).collect();
             let roles = deployment::roles(&members);
             if let (Some(old), Some(new)) = (&group.roles, &roles)
                 && old.base != new.base
@@ -419,8 +379,8 @@ impl State {
     fn build(&self, id: &AppId) -> AppServices {
         let of = |id: &AppId| {
             let watched = self.held.as_ref().is_some_and(|held| held.loss.apps.contains(id));
-            match self.apps.get(id) {
-                Some(app) => services::of(app, self.rules.get(id), &self.terms, watched),
+            match self.view.apps.get(id) {
+                Some(app) => services::of(app, self.view.rules.get(id), &self.view.terms, watched),
                 None => AppServices::default(),
             }
         };
@@ -440,31 +400,33 @@ impl State {
     }
 
     fn settle(&mut self, id: &AppId, changes: &mut Changes) {
-        let mut settled = Settled::default();
-        if let Some(wanted) = self.wanted.get(id) {
-            settled.problems.clone_from(&wanted.problems);
+        let wanted = self.wanted.get(id).cloned();
+        let (mut services, mut problems) = (Vec::new(), Vec::new());
+        if let Some(wanted) = &wanted {
+            problems.clone_from(&wanted.problems);
+            services.reserve_exact(wanted.services.len());
             for service in &wanted.services {
-                let (won, problems) = self.claims.settle(service);
+                let (won, lost) = self.claims.settle(service);
                 // Most lose nothing.
-                settled.services.push(if won == **service { Arc::clone(service) } else { Arc::new(won) });
-                settled.problems.extend(problems);
+                services.push(if won == **service { Arc::clone(service) } else { Arc::new(won) });
+                problems.extend(lost);
             }
         }
-        if !self.apps.contains_key(id) && self.rules.contains_key(id) {
-            settled.problems.push(Problem::of(
+        let is_app = self.view.apps.contains_key(id);
+        if !is_app && self.view.rules.contains_key(id) {
+            problems.push(Problem::of(
                 id,
                 ProblemKind::Rule,
                 "there is a rule for it, but no such app",
                 "the rule leads nowhere until an app with this id is deployed; check the id for a typing error",
             ));
         }
-        let old = self.settled.remove(id).unwrap_or_default();
-        self.new_problems
-            .extend(settled.problems.iter().filter(|problem| !old.problems.contains(problem)).cloned());
+        let old = self.view.settled.get(id).cloned().unwrap_or_default();
+        let problems = self.note(problems, &old.problems).into();
         for service in &old.services {
             changes.insert(service.id.clone(), None);
         }
-        for service in &mut settled.services {
+        for service in &mut services {
             match old.services.iter().find(|old| old.id == service.id) {
                 Some(same) if *same == *service => {
                     *service = Arc::clone(same);
@@ -475,9 +437,19 @@ impl State {
                 }
             }
         }
-        if self.apps.contains_key(id) || !settled.problems.is_empty() {
-            self.settled.insert(id.clone(), settled);
+        let settled = Settled { wanted, services, problems };
+        if is_app || !settled.problems.is_empty() {
+            self.view.settled.insert_mut(id.clone(), Arc::new(settled));
+        } else {
+            self.view.settled.remove_mut(id);
         }
+    }
+
+    /// Notes what is wrong now, and keeps what is new for the log.
+    fn note(&mut self, problems: Vec<Problem>, before: &[Noted]) -> Vec<Noted> {
+        let is_new = |problem: &&Problem| !before.iter().any(|old| old.problem == **problem);
+        self.new_problems.extend(problems.iter().filter(is_new).cloned());
+        view::note(problems, before, self.calendar.at(self.now))
     }
 }
 

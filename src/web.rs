@@ -19,16 +19,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::WebConfig;
+use crate::history::History;
 use crate::model::TaskId;
 use crate::reconcile::standing::Running;
 use crate::telemetry::Metrics;
+use crate::view::View;
 
+#[allow(unused_qualifications, reason = "utoipa writes them")]
+pub mod api;
 mod caller;
 mod error;
 pub mod marathon_lb;
@@ -58,6 +62,22 @@ pub struct Seen {
     pub metrics: Metrics,
     /// What runs.
     pub running: Running,
+    /// What is known of apps, services and rules.
+    pub view: watch::Receiver<View>,
+    /// The log of changes.
+    pub history: History,
+}
+
+impl FromRef<Seen> for View {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.view.borrow().clone()
+    }
+}
+
+impl FromRef<Seen> for History {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.history.clone()
+    }
 }
 
 impl FromRef<Seen> for Metrics {
@@ -180,6 +200,7 @@ fn router(seen: Seen) -> Router {
         .route("/readyz", get(ready))
         .route("/status", get(status))
         .route("/api/v2/tasks/{task}", get(task))
+        .merge(api::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .with_state(seen)
         .layer(DefaultBodyLimit::max(BODY_BYTES))

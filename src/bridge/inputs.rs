@@ -1,9 +1,10 @@
-//! What the configuration gives to the text: the context of the head, pages, certificates.
+//! What the configuration gives to the text: the context of the head, the pages of errors.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
 use nix::unistd::geteuid;
 
 use crate::config::{Config, HaproxyMode};
@@ -55,7 +56,7 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         service_port_binds: if config.labels.service_ports { ports.binds() } else { Vec::new() },
         certificates: !config.tls.certificates.is_empty() && !haproxy.bind_https.is_empty(),
         service_certificates: Vec::new(),
-        default_certificate: default_certificate(config),
+        default_certificate: String::new(),
         client_hosts: Vec::new(),
         trusted_proxies: haproxy.trusted_proxies.join(" "),
         paths: config.labels.paths,
@@ -63,11 +64,11 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
     }
 }
 
-/// Pages and certificates, by their path in a generation.
+/// The pages of errors, by their path in a generation.
 ///
 /// # Errors
 /// A file that cannot be read, or a page that is too large for HAProxy.
-pub fn extra_files(config: &Config) -> Result<BTreeMap<String, Vec<u8>>> {
+pub fn pages(config: &Config) -> Result<BTreeMap<String, Bytes>> {
     let mut files = BTreeMap::new();
     let errors = &config.haproxy.errors;
     for (name, own, built_in) in
@@ -85,40 +86,7 @@ pub fn extra_files(config: &Config) -> Result<BTreeMap<String, Vec<u8>>> {
                 page.len()
             );
         }
-        files.insert(format!("errors/{name}.html"), page);
-    }
-    for (index, path) in certificate_files(&config.tls.certificates)?.iter().enumerate() {
-        let pem = std::fs::read(path).with_context(|| format!("tls.certificates: {}", path.display()))?;
-        files.insert(in_generation(index, path), pem);
-    }
-    Ok(files)
-}
-
-/// The path of the first certificate inside a generation; empty where there is none.
-fn default_certificate(config: &Config) -> String {
-    let files = certificate_files(&config.tls.certificates).unwrap_or_default();
-    files.first().map(|path| in_generation(0, path)).unwrap_or_default()
-}
-
-/// Where a certificate goes. HAProxy loads a directory in the order of its names, and the first is the default.
-fn in_generation(index: usize, path: &Path) -> String {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    format!("certs/{index:03}-{name}")
-}
-
-fn certificate_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            let entries =
-                std::fs::read_dir(path).with_context(|| format!("tls.certificates: {}", path.display()))?;
-            let mut inside: Vec<PathBuf> =
-                entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
-            inside.sort();
-            files.extend(inside);
-        } else {
-            files.push(path.clone());
-        }
+        files.insert(format!("errors/{name}.html"), page.into());
     }
     Ok(files)
 }

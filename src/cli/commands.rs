@@ -12,10 +12,10 @@ use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs};
 use crate::bridge::{self, inputs};
 use crate::config::{Config, RuleStoreKind};
 use crate::demo;
-use crate::haproxy::Generations;
 use crate::haproxy::managed::Jail;
 use crate::haproxy::runtime::{self, Epoch};
 use crate::haproxy::service_ports::ServicePorts;
+use crate::haproxy::{Certificates, Generations};
 use crate::model::{App, AppId, Backend, Marks, Mode, Problem, Service, ServiceId};
 use crate::plan::{Plan, Reason, diff, plan};
 use crate::reconcile::desired::Desired;
@@ -158,7 +158,8 @@ async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(
     let reserved = ports.reserved(&config.haproxy, https);
     let mut state = State::new(&config, &config.safety, reserved, Default::default());
     let templates = Templates::load(&config.template)?;
-    let extra = inputs::extra_files(&config)?;
+    let certificates = Certificates::open(&config, observed.map(|(_, files)| files))?;
+    let extra = (inputs::pages(&config)?, certificates);
     let mut desired = Desired::new(templates, head, ports, extra, &config);
     if let Some((epoch, files)) = observed {
         desired.adopt(*epoch, files);
@@ -181,6 +182,7 @@ async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(
     desired.retire_unwanted(&told);
     let mut problems = state.problems();
     problems.extend(desired.problems().into_values());
+    problems.extend(desired.certificate_problems());
     Ok((desired, problems))
 }
 
@@ -220,7 +222,8 @@ async fn check(args: &ConfigArgs) -> Result<()> {
         }
         Err(error) => mistakes.push(error.to_string()),
     }
-    if let Err(error) = inputs::extra_files(&config) {
+    for error in [inputs::pages(&config).err(), Certificates::open(&config, None).err()].into_iter().flatten()
+    {
         mistakes.push(format!("{error:#}"));
     }
     match read_rules(&config).await {

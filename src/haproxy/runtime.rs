@@ -4,6 +4,7 @@
 //! Every exchange has a connection of its own: a kept one stays with the old worker after a reload, which goes on saying
 //! yes to what nobody serves from any more.
 
+mod certificates;
 mod client;
 mod exchange;
 mod features;
@@ -11,6 +12,7 @@ mod info;
 mod maps;
 mod reply;
 
+pub use certificates::Replaced;
 pub use client::{Client, TransactionError};
 pub use exchange::command;
 pub use features::Features;

@@ -94,8 +94,45 @@ pub struct Figures {
     pub responses: Option<[u64; 6]>,
 }
 
+/// How much a service has to do, between the last two looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// Requests a second; connections for TCP.
+    pub requests: f64,
+    /// Answers 5xx a second; failed connections and answers for TCP.
+    pub errors: f64,
+}
+
+impl Figures {
+    /// Requests, or connections for TCP, and how many of them went wrong.
+    fn work(&self) -> [u64; 2] {
+        match self.responses {
+            Some([.., failed, _]) => [self.requests_total, failed],
+            None => [self.sessions_total, self.connection_errors + self.response_errors],
+        }
+    }
+
+    /// The rates since what was counted before; a worker that started meanwhile counts anew.
+    fn rates(&self, before: &Self, seconds: f64) -> Option<Rates> {
+        let grown = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+        let [requests, errors] = [0, 1].map(|at| grown(self.work()[at], before.work()[at]));
+        let a_second = |count: u64| Some(f64::from(u32::try_from(count).ok()?) / seconds);
+        (seconds > 0.0).then_some(())?;
+        Some(Rates { requests: a_second(requests)?, errors: a_second(errors)? })
+    }
+}
+
+/// Orders figures by their service, and works out their rates from those of before, which are so ordered.
+pub fn rate(figures: &mut [ServiceFigures], before: &[ServiceFigures], seconds: f64) {
+    figures.sort_by(|one, other| one.service.cmp(&other.service));
+    for each in figures {
+        let old = before.binary_search_by(|old| old.service.cmp(&each.service)).ok();
+        each.rates = old.and_then(|at| each.figures.rates(&before.get(at)?.figures, seconds));
+    }
+}
+
 /// The figures of one service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServiceFigures {
     /// The service.
     pub service: ServiceId,
@@ -103,6 +140,8 @@ pub struct ServiceFigures {
     pub backend: Arc<str>,
     /// What HAProxy counts for it.
     pub figures: Figures,
+    /// How much it has to do; `None` before it was looked at twice.
+    pub rates: Option<Rates>,
 }
 
 /// What is wrong with an answer to `show stat`.
@@ -206,7 +245,7 @@ pub fn parse(answer: impl Read, backends: &Backends) -> Result<Vec<ServiceFigure
         // Held for one look only: whoever changes HAProxy must not wait for a slow answer.
         let known = backends.read().owners.get_key_value(name).map(|(name, id)| (name.clone(), id.clone()));
         if let Some((backend, service)) = known {
-            all.push(ServiceFigures { service, backend, figures: columns.figures(&row) });
+            all.push(ServiceFigures { service, backend, figures: columns.figures(&row), rates: None });
         }
     }
     Ok(all)

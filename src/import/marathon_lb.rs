@@ -15,6 +15,8 @@ use arguments::{Arguments, Mode};
 /// marathon-lb's own default.
 const MARATHON: &str = "http://master.mesos:8080";
 const CERTIFICATE: &str = "/etc/ssl/cert.pem";
+/// The first and the last.
+const IP_PER_TASK_PORTS: (u16, u16) = (10_050, 10_100);
 /// Variables that begin as templates do, and are none.
 const NO_TEMPLATES: [&str; 4] = [
     "HAPROXY_GLOBAL_DEFAULT_OPTIONS",
@@ -246,12 +248,11 @@ impl Import {
         );
         self.imported.set("labels.order", "marathon-lb", "its order of routes, by weight and app id");
         self.imported.set("labels.paths", "prefixes", "its paths end anywhere (path_beg)");
-        let range = (self.arguments.min_serv_port_ip_per_task, self.arguments.max_serv_port_ip_per_task);
-        if range != (None, None) {
-            self.imported.note(
-                "--min-serv-port-ip-per-task, --max-serv-port-ip-per-task: an app with an address for each task gets no service \
-                 port by itself; declare one (servicePort, HAPROXY_n_PORT), or route by host or app id",
-            );
+        let first = self.arguments.min_serv_port_ip_per_task.unwrap_or(IP_PER_TASK_PORTS.0);
+        let last = self.arguments.max_serv_port_ip_per_task.unwrap_or(IP_PER_TASK_PORTS.1);
+        if first > 0 && first <= last {
+            let from = "--min-serv-port-ip-per-task, --max-serv-port-ip-per-task";
+            self.imported.set("labels.ip_per_task_ports", format!("{first}-{last}"), from);
         }
         if self.variable("FRAMEWORK_NAME").is_some() {
             self.imported

@@ -84,7 +84,15 @@ fn typical_command_lines_become_configurations_that_load() {
         ("sse -m http://a:8080 -m http://b:8080 --group x --max-reload -1 --dont-bind", |config| {
             config.marathon.endpoints == ["http://b:8080"] && config.haproxy.bind_http.is_empty()
         }),
-        ("/marathon-lb/run sse --group run", |config| config.labels.groups == ["run"]),
+        ("/marathon-lb/run sse --group run", |config| {
+            config.labels.groups == ["run"] && config.labels.ip_per_task_ports.to_string() == "10050-10100"
+        }),
+        ("sse --min-serv-port-ip-per-task 10500 --max-serv-port-ip-per-task 10600", |config| {
+            config.labels.ip_per_task_ports.to_string() == "10500-10600"
+        }),
+        ("sse --min-serv-port-ip-per-task 0 --max-serv-port-ip-per-task 0", |config| {
+            !config.labels.ip_per_task_ports.contains(10_050)
+        }),
         ("", |config| config.marathon.endpoints == ["http://master.mesos:8080"]),
     ];
     for (line, holds) in table {
@@ -96,7 +104,7 @@ fn typical_command_lines_become_configurations_that_load() {
 #[test]
 fn what_has_no_counterpart_is_reported_and_the_default_is_not() {
     let line = "sse --archive-versions 3 --lru-cache-capacity 5000 --skip-validation --skip-config-cleanup --dry \
-                --min-serv-port-ip-per-task 1 --max-serv-port-ip-per-task 2 --group-https-by-vhost --log-format x";
+                --group-https-by-vhost --log-format x";
     let environment = [
         ("HAPROXY_HEAD", "global\\n"),
         ("HAPROXY_GLOBAL_DEFAULT_OPTIONS", "httplog"),
@@ -110,7 +118,6 @@ fn what_has_no_counterpart_is_reported_and_the_default_is_not() {
         "--skip-validation",
         "--skip-config-cleanup",
         "--dry",
-        "--min-serv-port-ip-per-task",
         "--group-https-by-vhost",
         "--log-format",
         "--group is missing",

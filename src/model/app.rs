@@ -19,6 +19,8 @@ pub struct App {
     pub ports: Vec<AppPort>,
     /// The health checks of the app.
     pub health_checks: Vec<HealthCheck>,
+    /// When it was scaled last, of an app that is one version of a service (`HAPROXY_DEPLOYMENT_GROUP`).
+    pub scaled_at: Option<Timestamp>,
     /// Every task that Marathon lists, by id.
     pub tasks: BTreeMap<TaskId, Task>,
 }
@@ -42,6 +44,8 @@ pub struct AppPort {
     pub service_port: Option<u16>,
     /// The port's name, if it has one.
     pub name: Option<Box<str>>,
+    /// The port inside the task's own network, where it has one (IP-per-task).
+    pub container_port: Option<u16>,
     /// True where the port takes UDP only, which HAProxy cannot carry.
     pub udp_only: bool,
 }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
 
 use crate::config::Config;
+use crate::haproxy::Certificates;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{RouteMatch, Service, ServiceId, TaskId};
@@ -20,10 +23,11 @@ use super::journal::Journal;
 use super::live::{Live, Wanted};
 
 mod blame;
+mod certificates;
 mod running;
 mod spares;
 
-use blame::Quarantine;
+pub use blame::PutAside;
 pub(super) use running::Names;
 use spares::Stock;
 
@@ -33,8 +37,12 @@ pub struct Desired {
     templates: Arc<Templates>,
     head: HeadContext,
     ports: ServicePorts,
+    pages: BTreeMap<String, Bytes>,
+    certificates: Certificates,
     /// Pages and certificates, by their path in a generation.
-    extra: Arc<BTreeMap<String, Vec<u8>>>,
+    extra: Arc<BTreeMap<String, Bytes>>,
+    /// Those that the worker has loaded.
+    loaded_extra: Arc<BTreeMap<String, Bytes>>,
     /// The spare backends that a HAProxy gets when it reads its text anew.
     stock: Stock,
     placement: Placement,
@@ -57,10 +65,21 @@ pub struct Desired {
     text: Text,
     /// What runs, or ran last.
     good: Blocks,
-    quarantine: BTreeMap<ServiceId, Quarantine>,
+    quarantine: PutAside,
+    /// Who was put aside and is tried again, and since when something is wrong with it.
+    tried_again: Option<(ServiceId, SystemTime)>,
     head_stale: bool,
     /// The services that changed since the last round that got through, as they were before.
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
+}
+
+/// What happened to a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// The service.
+    pub service: ServiceId,
+    /// What happened to it, in words.
+    pub what: String,
 }
 
 /// A text that HAProxy is asked to read, with everything that is true once it has.
@@ -78,16 +97,19 @@ impl Desired {
         templates: Templates,
         head: HeadContext,
         ports: ServicePorts,
-        extra: BTreeMap<String, Vec<u8>>,
+        (pages, certificates): (BTreeMap<String, Bytes>, Certificates),
         config: &Config,
     ) -> Self {
         let journal = Journal::new(&config.haproxy.state_dir);
         let stock = Stock::new(&templates, config);
-        Self {
+        let mut desired = Self {
             templates: Arc::new(templates),
             head,
             ports,
-            extra: Arc::new(extra),
+            pages,
+            certificates,
+            extra: Arc::default(),
+            loaded_extra: Arc::default(),
             stock,
             placement: journal.load(),
             journal,
@@ -100,10 +122,13 @@ impl Desired {
             services: BTreeMap::new(),
             text: Text::default(),
             good: good::load(&config.haproxy.state_dir),
-            quarantine: BTreeMap::new(),
+            quarantine: PutAside::default(),
+            tried_again: None,
             head_stale: true,
             before: BTreeMap::new(),
-        }
+        };
+        desired.gather_extra();
+        desired
     }
 
     /// The tasks that got requests when the earlier Causeway wrote them down.
@@ -147,7 +172,7 @@ impl Desired {
         match (self.quarantine.get(&id), &service) {
             (Some(aside), Some(service)) if aside.refused.same_shape(service) => {}
             _ => {
-                self.quarantine.remove(&id);
+                self.quarantine.remove_mut(&id);
             }
         }
         self.refresh(&id);
@@ -170,6 +195,7 @@ impl Desired {
     /// # Errors
     /// A template that fails on the head; a service on which one fails is put aside.
     pub fn candidate(&mut self) -> Result<Candidate, TemplateError> {
+        self.name_certificates();
         self.render_head()?;
         let (mut text, mut placement) = (self.text.clone(), self.placement.clone());
         text.dynamic = self.features.dynamic_servers() && self.templates.let_add_servers();
@@ -257,13 +283,14 @@ impl Desired {
         self.placement.retain(|id| self.text.blocks.contains_key(id));
     }
 
-    /// What changed since the last round that got through, a line a service.
-    pub fn take_events(&mut self) -> Vec<String> {
+    /// What changed since the last round that got through.
+    pub fn take_events(&mut self) -> Vec<Happened> {
         let before = std::mem::take(&mut self.before);
-        before
-            .iter()
-            .filter_map(|(id, old)| describe(id, old.as_deref(), self.services.get(id).map(AsRef::as_ref)))
-            .collect()
+        let happened = |(id, old): (ServiceId, Option<Arc<Service>>)| {
+            let what = describe(&id, old.as_deref(), self.services.get(&id).map(AsRef::as_ref))?;
+            Some(Happened { service: id, what })
+        };
+        before.into_iter().filter_map(happened).collect()
     }
 
     /// Forgets what changed without effect.

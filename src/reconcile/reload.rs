@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::desired::Candidate;
-use super::{CULPRITS, Reconciler, RoundError, report};
+use super::{CULPRITS, Reconciler, RoundError};
 use crate::durable::FileError;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Applied, Driver, HaproxyError};
@@ -45,9 +45,9 @@ impl Reconciler {
             }
             match self.load(&candidate).await {
                 Ok((applied, number)) => {
-                    let events = self.desired.take_events();
-                    report::reload(&applied, number, &reasons, &events, begun.elapsed());
+                    let took = begun.elapsed();
                     self.proven(candidate).await;
+                    self.reloaded(&applied, number, &reasons, took);
                     self.metrics.reload_done(&reasons, applied, begun.elapsed());
                     self.brought();
                     return Ok(());
@@ -64,6 +64,7 @@ impl Reconciler {
                     if !to_blame {
                         return Err(error);
                     }
+                    self.gave_up(&error);
                     if self.plans_anew() {
                         return Ok(());
                     }

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::desired::Happened;
+use crate::history::{Done, How};
+
 use crate::haproxy::{Applied, Driver};
 use crate::plan::{Reason, Step};
 use crate::telemetry::metrics::Failure;
@@ -16,7 +19,7 @@ pub(super) fn reload(
     applied: &Applied,
     generation: u64,
     reasons: &[Reason],
-    events: &[String],
+    events: &[Happened],
     total: Duration,
 ) {
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
@@ -39,7 +42,7 @@ pub(super) fn reload(
     );
 }
 
-pub(super) fn runtime(steps: &[Step], events: &[String], total: Duration) {
+pub(super) fn runtime(steps: &[Step], events: &[Happened], total: Duration) {
     let took = total.as_micros() as u64;
     if events.is_empty() {
         tracing::debug!(plan.steps = steps.len(), plan.took_us = took, "slots were drained or freed");
@@ -48,8 +51,8 @@ pub(super) fn runtime(steps: &[Step], events: &[String], total: Duration) {
     }
 }
 
-fn what(events: &[String]) -> String {
-    let mut what: Vec<String> = events.iter().take(SHOWN).cloned().collect();
+fn what(events: &[Happened]) -> String {
+    let mut what: Vec<String> = events.iter().take(SHOWN).map(|each| each.what.clone()).collect();
     if events.len() > SHOWN {
         what.push(format!("and {} more", events.len() - SHOWN));
     }
@@ -66,7 +69,59 @@ impl From<&RoundError> for Failure {
     }
 }
 
+/// Reasons that the log of changes names; the rest is a number.
+const REASONS: usize = 50;
+
 impl Reconciler {
+    /// The running worker was changed.
+    pub(super) fn changed(&mut self, steps: &[Step], took: Duration) {
+        let happened = self.desired.take_events();
+        runtime(steps, &happened, took);
+        // That slots of those who left are freed is no news.
+        if !happened.is_empty() {
+            self.note(How::Runtime { steps: steps.len() }, &happened, steps, took);
+        }
+    }
+
+    /// A new generation runs. What ran before is what was published last.
+    pub(super) fn reloaded(
+        &mut self,
+        applied: &Applied,
+        generation: u64,
+        reasons: &[Reason],
+        took: Duration,
+    ) {
+        let happened = self.desired.take_events();
+        reload(applied, generation, reasons, &happened, took);
+        let how = match applied {
+            Applied::Started { .. } => How::Start { generation },
+            Applied::Reloaded { .. } => How::Reload {
+                generation,
+                reasons: reasons.iter().take(REASONS).cloned().collect(),
+                reasons_total: reasons.len(),
+            },
+        };
+        self.note(how, &happened, &[], took);
+    }
+
+    /// A round, or a try of it, did not get through.
+    pub(super) fn gave_up(&self, error: &dyn std::error::Error) {
+        self.outside.history.note(Done::by(How::Failed { error: error.to_string() }));
+    }
+
+    fn note(&self, how: How, happened: &[Happened], steps: &[Step], took: Duration) {
+        let before = self.outside.brought.borrow().text.clone();
+        self.outside.history.note(Done {
+            how,
+            happened,
+            steps,
+            before: before.as_ref(),
+            after: self.desired.running(),
+            took,
+            since_event: self.since.map(|since| since.elapsed()),
+        });
+    }
+
     /// Which backend is whose: a new app may have borrowed one.
     pub(super) fn name_backends(&self) {
         for id in self.desired.dirty() {

@@ -7,9 +7,12 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::Reconciler;
+use super::desired::PutAside;
+
 use crate::config::HaproxyConfig;
 use crate::haproxy::HaproxyError;
-use crate::haproxy::runtime::{Client, Info, command};
+use crate::haproxy::runtime::{Client, Epoch, Info, command};
 use crate::haproxy::servers::{StateReader, Use, parse_uses};
 use crate::model::{AppId, Endpoint, TaskId};
 use crate::placement::Slot;
@@ -18,10 +21,32 @@ use crate::render::Text;
 /// How long HAProxy may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// What HAProxy was brought to, at one moment. A clone costs next to nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Brought {
+    /// What runs; `None` where that is not known, or where HAProxy is not ours to change while it runs.
+    pub text: Option<Text>,
+    /// The worker that runs it.
+    pub epoch: Option<Epoch>,
+    /// Services that are not on their newest block.
+    pub put_aside: PutAside,
+}
+
+impl Reconciler {
+    /// Publishes what HAProxy was brought to.
+    pub(super) fn publish(&self) {
+        self.outside.brought.send_replace(Brought {
+            text: self.desired.running().cloned(),
+            epoch: self.desired.epoch(),
+            put_aside: self.desired.put_aside_now(),
+        });
+    }
+}
+
 /// What runs, for who asks while the reconciler works.
 #[derive(Clone, Debug)]
 pub struct Running {
-    text: watch::Receiver<Option<Text>>,
+    brought: watch::Receiver<Brought>,
     client: Arc<Client>,
     master: PathBuf,
 }
@@ -74,9 +99,15 @@ pub struct OldWorker {
 impl Running {
     /// What runs is told by whoever holds the other end.
     #[must_use]
-    pub fn new(text: watch::Receiver<Option<Text>>, config: &HaproxyConfig) -> Self {
+    pub fn new(brought: watch::Receiver<Brought>, config: &HaproxyConfig) -> Self {
         let client = Client::new(config.socket.clone(), Some(config.master_socket.clone()), DEADLINE);
-        Self { text, client: Arc::new(client), master: config.master_socket.clone() }
+        Self { brought, client: Arc::new(client), master: config.master_socket.clone() }
+    }
+
+    /// What HAProxy was brought to.
+    #[must_use]
+    pub fn brought(&self) -> Brought {
+        self.brought.borrow().clone()
     }
 
     /// Where a task stands now; `None` where it is not known what runs.
@@ -84,7 +115,7 @@ impl Running {
     /// # Errors
     /// HAProxy does not answer.
     pub async fn task(&self, task: &TaskId) -> Result<Option<TaskStanding>, HaproxyError> {
-        let Some(text) = self.text.borrow().clone() else { return Ok(None) };
+        let Some(text) = self.brought().text else { return Ok(None) };
         let mut servers = seats(&text, task);
         let questions: Vec<String> =
             servers.iter().map(|server| format!("show stat {} 4 -1", server.backend)).collect();

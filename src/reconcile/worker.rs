@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::HaproxyConfig;
-use crate::haproxy::runtime::{Client, Entry, Epoch, Features, MapError, Reply, TransactionError};
+use crate::haproxy::runtime::{Client, Entry, Epoch, Features, MapError, Replaced, Reply, TransactionError};
 use crate::haproxy::servers::{ServerState, StateReader, Use, parse_states, parse_uses};
 use crate::haproxy::{Driver, HaproxyError};
 use crate::placement::{Admin, Slot};
@@ -137,6 +137,16 @@ impl Worker {
     /// What the worker can do that serves.
     pub(super) async fn features(&self) -> Result<Features, HaproxyError> {
         self.client.features().await
+    }
+
+    /// Replaces a certificate, or authorities, that the worker has loaded.
+    pub(super) async fn replace_certificate(
+        &self,
+        epoch: Epoch,
+        name: &str,
+        pem: &str,
+    ) -> Result<Replaced, TransactionError> {
+        self.client.replace_certificate(epoch, name, pem).await
     }
 
     /// Carries out sorted steps: addresses first, and the rest when they show. Where many entries of one map change it is

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::good::{self, Blocks};
@@ -24,7 +25,7 @@ pub(super) struct Snapshot {
     /// Who sits where, where it is time to write that whole.
     pub(super) placement: Option<(Placement, Mark)>,
     pub(super) templates: Arc<Templates>,
-    pub(super) extra: Arc<BTreeMap<String, Vec<u8>>>,
+    pub(super) extra: Arc<BTreeMap<String, Bytes>>,
 }
 
 /// What the files say.

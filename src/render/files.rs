@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use bytes::Bytes;
+
 use super::maps::MapName;
 use super::{DIR_MARK, Templates, Text};
 
@@ -33,7 +35,7 @@ pub struct TextFiles<'a> {
     /// What draws the maps.
     pub templates: &'a Templates,
     /// Pages and certificates.
-    pub extra: &'a BTreeMap<String, Vec<u8>>,
+    pub extra: &'a BTreeMap<String, Bytes>,
 }
 
 impl Contents for TextFiles<'_> {

@@ -54,6 +54,20 @@ pub struct Text {
     pub dynamic: bool,
 }
 
+impl Block {
+    /// Its text, as it stands in the configuration; `dynamic` where a slot in which nobody sits is no server.
+    #[must_use]
+    pub fn text(&self, dynamic: bool) -> String {
+        let backend = &self.service.backend;
+        let is_server = |(_, slot): &(usize, &Slot)| !dynamic || **slot != Slot::Free;
+        let mut text = Vec::new();
+        let _infallible = fill(&mut text, &self.shape, DIR_MARK, |out, _| {
+            server_lines(out, (1..).zip(self.slots.iter()).filter(is_server), &backend.server_words())
+        });
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
 /// Which part of the text is whose.
 #[derive(Clone, Debug, Default)]
 pub struct Owners(Vec<(usize, usize, ServiceId)>);

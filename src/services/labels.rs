@@ -7,6 +7,7 @@ use crate::model::{App, Login, Mode, Problem, ProblemKind, RouteMatch};
 
 use super::criterion;
 
+pub(crate) mod explained;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ pub(super) struct AppLabels {
     pub(super) groups: Vec<String>,
     /// When the deployment of this version began, as text that sorts by time.
     pub(super) started_at: Option<String>,
+    /// Its deployment stops at this share of new tasks: both versions serve, and the one that was scaled later counts as the newer.
+    pub(super) new_instances: Option<usize>,
     /// How many tasks this version is to have in the end.
     pub(super) target_instances: Option<usize>,
     ports: BTreeMap<usize, PortLabels>,

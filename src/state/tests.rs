@@ -18,10 +18,11 @@ fn app(id: &str, tasks: usize) -> Arc<App> {
         };
         (id, task)
     };
-    let port = AppPort { service_port: Some(10_000), name: None, udp_only: false };
+    let port = AppPort { service_port: Some(10_000), name: None, container_port: None, udp_only: false };
     Arc::new(App {
         id: AppId::new(id),
         instances: tasks,
+        scaled_at: None,
         labels: [("HAPROXY_0_VHOST".into(), format!("{}.example.com", &id[1..]).into())].into(),
         env: BTreeMap::new(),
         ports: vec![port],

@@ -10,11 +10,11 @@ use prometheus_client::registry::Registry;
 
 use crate::config::StatsdConfig;
 use crate::haproxy::runtime::{Info, Processes};
-use crate::haproxy::stats::{Backends, ServiceFigures};
+use crate::haproxy::stats::{self, Backends, ServiceFigures};
 use crate::haproxy::{Applied, HaproxyError};
 use crate::model::ProblemKind;
 use crate::plan::Reason;
-use crate::state::Counts;
+use crate::view::Counts;
 
 mod families;
 mod services;
@@ -119,6 +119,8 @@ struct Inner {
 #[derive(Default)]
 struct Known {
     services: Arc<Vec<ServiceFigures>>,
+    /// When the figures of the services were taken in.
+    services_at: Option<Instant>,
     haproxy: HaproxyStanding,
     last_round: Option<(Instant, RoundKind, Duration)>,
     /// HAProxy was brought to what is desired once.
@@ -292,6 +294,17 @@ impl Metrics {
         self.known().blocks = services;
     }
 
+    /// A certificate, or authorities, were replaced in the running worker.
+    pub fn certificate_replaced(&self) {
+        self.0.families.certificates_replaced.inc();
+        self.count("haproxy.certificate.replaced", 1);
+    }
+
+    /// So many changed certificates are not taken by HAProxy.
+    pub fn certificates_refused(&self, count: usize) {
+        self.0.families.certificates_refused.set(count_of(count));
+    }
+
     /// A source told something, or was read.
     pub fn heard(&self, source: Source) {
         self.0.sources.heard(source);
@@ -365,8 +378,23 @@ impl Metrics {
     }
 
     /// The figures of each service, as HAProxy told them last.
-    pub fn service_figures(&self, figures: Vec<ServiceFigures>) {
-        self.known().services = Arc::new(figures);
+    pub fn service_figures(&self, mut figures: Vec<ServiceFigures>) {
+        let (before, at) = {
+            let known = self.known();
+            (Arc::clone(&known.services), known.services_at)
+        };
+        let now = Instant::now();
+        let seconds = at.map_or(0.0, |at| now.duration_since(at).as_secs_f64());
+        stats::rate(&mut figures, &before, seconds);
+        let mut known = self.known();
+        known.services_at = Some(now);
+        known.services = Arc::new(figures);
+    }
+
+    /// The figures of each service, as HAProxy told them last, ordered by service.
+    #[must_use]
+    pub fn figures(&self) -> Arc<Vec<ServiceFigures>> {
+        Arc::clone(&self.known().services)
     }
 
     /// All of it as Prometheus reads it (OpenMetrics 1.0), piece by piece: those of many services are never in memory at

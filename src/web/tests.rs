@@ -40,8 +40,10 @@ fn status(answer: &str) -> &str {
 }
 
 fn seen(metrics: &Metrics) -> Seen {
-    let (_nobody, text) = tokio::sync::watch::channel(None);
-    Seen { metrics: metrics.clone(), running: Running::new(text, &Config::default().haproxy) }
+    let (_nobody, brought) = watch::channel(Default::default());
+    let (_nobody, view) = watch::channel(Default::default());
+    let running = Running::new(brought, &Config::default().haproxy);
+    Seen { metrics: metrics.clone(), running, view, history: Default::default() }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the stage of a test may panic as its tests may")]
 
+mod api;
 mod claims;
 mod dynamic;
 mod external;

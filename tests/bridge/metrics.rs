@@ -10,12 +10,12 @@ use crate::stage::{Answer, Stage, until, vhost};
 
 impl Stage {
     /// Asks Causeway itself.
-    async fn ask(&self, path: &str) -> Option<Answer> {
+    pub(crate) async fn ask(&self, path: &str) -> Option<Answer> {
         self.get_at(&format!("http://{}{path}", self.web.expect("a bridge is started")), &[]).await
     }
 
     /// The value of a metric: of its first line that begins so.
-    async fn metric(&self, line: &str) -> Option<f64> {
+    pub(crate) async fn metric(&self, line: &str) -> Option<f64> {
         let text = self.ask("/metrics").await?.body;
         let value = text.lines().find(|shown| shown.starts_with(line))?.rsplit_once(' ')?.1;
         value.parse().ok()

@@ -145,3 +145,63 @@ async fn a_host_with_client_certificates_is_reached_by_its_own_name_over_tls_onl
     .await;
     assert_eq!(ask("more.x", "more.x", false, HTTPS).await, None);
 }
+
+/// Waits until clients are shown this certificate for a host.
+async fn is_shown(stage: &Stage, host: &str, der: &[u8]) {
+    until(host, async || shown(stage, host).await.filter(|(seen, _)| seen == der)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_changes_is_swapped_while_haproxy_runs_and_a_bad_one_keeps_the_old() {
+    let mut stage = Stage::set().await;
+    std::fs::create_dir(stage.path("shared")).unwrap();
+    stage.config.tls.dir = Some(stage.path(""));
+    stage.config.tls.certificates = vec![stage.path("shared")];
+    certificate(&stage, "shared/default.pem", "web.x");
+    certificate(&stage, "own.pem", "own.x");
+    let own = json!({ "HAPROXY_0_VHOST": "own.x", "HAPROXY_0_SSL_CERT": "own.pem" });
+    stage.marathon.create_apps(vec![app("/own", 1, 0, own), vhost("/web", 1, "web.x")]).await.unwrap();
+    stage.bridge();
+    stage.served("web.x", "/", "/web").await;
+    let pid = stage.info().await.unwrap().pid;
+    let renewed = certificate(&stage, "own.pem", "own.x");
+    is_shown(&stage, "own.x", &renewed).await;
+    let default = certificate(&stage, "shared/default.pem", "web.x");
+    is_shown(&stage, "web.x", &default).await;
+    let copy = std::path::Path::new(&stage.config.haproxy.state_dir).join("current/tls/own.pem");
+    until("the files to follow", async || {
+        (std::fs::read(&copy).ok()? == std::fs::read(stage.path("own.pem")).ok()?).then_some(())
+    })
+    .await;
+    let refused = async |count: f64| {
+        until("what is refused to be told", async || {
+            stage.metric("causeway_certificates_refused").await.filter(|now| *now == count)
+        })
+        .await;
+    };
+    // A key that is not the certificate's, half a file, none: the old one goes on, and that is told.
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let whole = std::fs::read_to_string(stage.path("own.pem")).unwrap();
+    let of_another = format!("{}{key}", &whole[..whole.find("-----BEGIN PRIVATE KEY").unwrap()]);
+    for bad in [of_another.as_str(), &whole[..200], ""] {
+        std::fs::write(stage.path("own.pem"), bad).unwrap();
+        refused(1.0).await;
+        assert_eq!(shown(&stage, "own.x").await.unwrap().0, renewed, "{bad}");
+        std::fs::write(stage.path("own.pem"), &whole).unwrap();
+        refused(0.0).await;
+    }
+    assert_eq!(stage.info().await.unwrap().pid, pid, "none of it took a reload");
+    // While Causeway is away too.
+    stage.end_bridge().await.unwrap();
+    std::fs::write(stage.path("shared/default.pem"), "no certificate").unwrap();
+    let renewed = certificate(&stage, "own.pem", "own.x");
+    stage.bridge();
+    is_shown(&stage, "own.x", &renewed).await;
+    is_shown(&stage, "web.x", &default).await;
+    assert_eq!(stage.info().await.unwrap().pid, pid);
+    // One that comes needs a reload, and one that is bad still harms nobody.
+    let more = certificate(&stage, "shared/more.pem", "more.x");
+    stage.put("/v2/apps/more", app("/more", 1, 0, json!({ "HAPROXY_0_VHOST": "more.x" }))).await;
+    is_shown(&stage, "more.x", &more).await;
+    is_shown(&stage, "web.x", &default).await;
+}

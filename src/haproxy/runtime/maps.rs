@@ -134,7 +134,7 @@ impl Client {
 
     /// One command, with the rows that belong to it. A payload ends the line, and newer versions read one line a
     /// connection, so that each has a connection of its own.
-    async fn say(
+    pub(super) async fn say(
         &self,
         epoch: Epoch,
         command: &str,

@@ -61,8 +61,13 @@ fn figures_are_read_by_the_names_of_their_columns_under_the_name_of_the_app() {
     let cache =
         Figures { sessions_total: 30, bytes_in: 40, bytes_out: 50, responses: None, ..Figures::default() };
     let expected = [
-        ServiceFigures { service: id("/shop/web"), backend: "h_p17".into(), figures: web },
-        ServiceFigures { service: id("/data/cache"), backend: "t_data_cache_0".into(), figures: cache },
+        ServiceFigures { service: id("/shop/web"), backend: "h_p17".into(), figures: web, rates: None },
+        ServiceFigures {
+            service: id("/data/cache"),
+            backend: "t_data_cache_0".into(),
+            figures: cache,
+            rates: None,
+        },
     ];
     assert_eq!(all, expected, "a backend that nobody has is not shown");
 }

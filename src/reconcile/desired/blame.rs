@@ -2,35 +2,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Candidate, Desired};
 use crate::haproxy::generations::PREFIX_LINES;
 use crate::haproxy::{CheckFailure, HaproxyError};
 use crate::model::{Problem, ProblemKind, Route, Service, ServiceId};
 use crate::render::{Block, DIR_MARK};
+use crate::view::Noted;
 
-#[derive(Debug)]
-pub(super) struct Quarantine {
+/// A service that is put aside.
+#[derive(Clone, Debug)]
+pub struct Quarantine {
     /// What was refused; another shape is tried at once.
     pub(super) refused: Arc<Service>,
+    /// When it was tried last.
     pub(super) since: Instant,
     /// Its last good text is refused too, or there is none.
-    pub(super) left_out: bool,
-    pub(super) problem: Problem,
+    pub left_out: bool,
+    /// What is wrong with it, since it was refused first.
+    pub noted: Noted,
 }
+
+/// Every service that is put aside. A clone costs nothing.
+pub type PutAside = rpds::RedBlackTreeMapSync<ServiceId, Quarantine>;
 
 impl Desired {
     /// What is wrong with services that are put aside.
     #[must_use]
     pub fn problems(&self) -> BTreeMap<ServiceId, Problem> {
-        self.quarantine.iter().map(|(id, aside)| (id.clone(), aside.problem.clone())).collect()
+        self.quarantine.iter().map(|(id, aside)| (id.clone(), aside.noted.problem.clone())).collect()
     }
 
     /// How many services are put aside.
     #[must_use]
     pub fn put_aside_count(&self) -> usize {
-        self.quarantine.len()
+        self.quarantine.size()
+    }
+
+    /// Who is put aside, and why.
+    #[must_use]
+    pub fn put_aside_now(&self) -> PutAside {
+        self.quarantine.clone()
     }
 
     /// Puts aside whoever is to blame for a text that HAProxy did not take: the services that its words name; where they
@@ -121,7 +134,8 @@ impl Desired {
         let Some(id) = due.min_by_key(|(_, aside)| aside.since).map(|(id, _)| id.clone()) else {
             return false;
         };
-        self.quarantine.remove(&id);
+        self.tried_again = self.quarantine.get(&id).map(|aside| (id.clone(), aside.noted.since));
+        self.quarantine.remove_mut(&id);
         self.take_out(&id);
         self.refresh(&id);
         true
@@ -154,8 +168,11 @@ impl Desired {
             format!("{stays}; everything else is served: correct the labels, the rule or the template"),
         );
         tracing::error!("{problem}");
-        let aside = Quarantine { refused: Arc::clone(service), since: Instant::now(), left_out, problem };
-        self.quarantine.insert(id.clone(), aside);
+        let tried_again = self.tried_again.as_ref().filter(|(other, _)| other == id).map(|(_, since)| *since);
+        let since = again.map(|aside| aside.noted.since).or(tried_again).unwrap_or_else(SystemTime::now);
+        let noted = Noted { problem, since };
+        let aside = Quarantine { refused: Arc::clone(service), since: Instant::now(), left_out, noted };
+        self.quarantine.insert_mut(id.clone(), aside);
         self.refresh(id);
         true
     }

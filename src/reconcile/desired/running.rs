@@ -39,6 +39,7 @@ impl Desired {
         self.placement = candidate.placement;
         self.good = self.text.blocks.clone();
         self.live = epoch.map(|epoch| Live::fresh(epoch, &self.text, self.features));
+        self.loaded_extra = Arc::clone(&self.extra);
         self.leaving.clear();
         self.dirty.clear();
         self.replay();
@@ -96,6 +97,8 @@ impl Desired {
             self.text.blocks.insert_mut(id.clone(), Arc::new(Block { service, ..Block::clone(block) }));
         }
         self.live = Some(live);
+        self.set_loaded_extra(loaded);
+        self.name_certificates();
         true
     }
 
@@ -159,6 +162,7 @@ impl Desired {
             // An older HAProxy has read the text of a newer one: its servers would never go.
             reasons.insert(Reason::Drift);
         }
+        reasons.extend(self.extra_reasons());
         let entries = |service: &Service| self.entries(service);
         for id in &self.dirty {
             live.compare(id, self.wanted(id).as_ref(), entries, &mut steps, &mut reasons);

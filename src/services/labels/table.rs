@@ -66,7 +66,7 @@ pub(super) const OF_APP: &[Label<OfApp>] = &[
         name: "DEPLOYMENT_TARGET_INSTANCES",
         value: "a whole number",
         default: "1",
-        meaning: "how many tasks the newer version is to have: so many of the older one are drained as there are healthy new ones above what is still missing",
+        meaning: "how many tasks the newer version is to have: so many of the older one are drained as there are healthy new ones above what is still missing. Counts with DEPLOYMENT_NEW_INSTANCES only, as in marathon-lb",
         example: "4",
         bad: "many",
         read: |app, value| {
@@ -74,11 +74,34 @@ pub(super) const OF_APP: &[Label<OfApp>] = &[
             Ok(())
         },
     },
+    Label {
+        name: "DEPLOYMENT_NEW_INSTANCES",
+        value: "a whole number",
+        default: "none",
+        meaning: "how many tasks of the newer version the deployment stops at; above 0 two versions serve side by side, and of them the one that was scaled last is the newer",
+        example: "2",
+        bad: "few",
+        read: |app, value| {
+            app.new_instances = Some(value.trim().parse().map_err(|_| "expected a whole number")?);
+            Ok(())
+        },
+    },
+    Label {
+        name: "DEPLOYMENT_PARENTS",
+        value: "comma list of groups",
+        default: "none",
+        meaning: "the parent groups of the other versions, where they are not in the app's own: versions of different parents are one service only if each names the parents of all others. Not of marathon-lb",
+        example: "/blue,/green",
+        bad: "blue",
+        read: |_, value| match values::list(value).iter().all(|group| group.starts_with('/')) {
+            true => Ok(()),
+            false => Err("expected ids of groups, as in \"/blue,/green\"".to_owned()),
+        },
+    },
 ];
 
 /// Labels that only marathon-lb's deployment tool reads or writes: known, and without effect here.
-pub(super) const OF_TOOLS: &[&str] =
-    &["APP_ID", "DEPLOYMENT_ALT_PORT", "DEPLOYMENT_COLOUR", "DEPLOYMENT_NEW_INSTANCES"];
+pub(super) const OF_TOOLS: &[&str] = &["APP_ID", "DEPLOYMENT_ALT_PORT", "DEPLOYMENT_COLOUR"];
 
 /// The labels of a port, `HAPROXY_{n}_…`.
 pub(super) const OF_PORT: &[Label<OfPort>] = &[

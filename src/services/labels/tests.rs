@@ -9,10 +9,11 @@ use crate::sources::SourceEvent;
 use crate::state::State;
 
 fn app(labels: &[(&str, &str)]) -> App {
-    let port = AppPort { service_port: Some(10_000), name: None, udp_only: false };
+    let port = AppPort { service_port: Some(10_000), name: None, container_port: None, udp_only: false };
     App {
         id: AppId::new("/a"),
         instances: 1,
+        scaled_at: None,
         labels: labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         env: BTreeMap::new(),
         ports: vec![port.clone(), port],
@@ -177,8 +178,12 @@ fn of_ten_thousand_apps_the_hundred_that_are_broken_harm_nobody() {
         }
         let mut app = app(&labels);
         app.id = AppId::new(&format!("/app-{n}"));
-        app.ports =
-            vec![AppPort { service_port: u16::try_from(10_000 + n).ok(), name: None, udp_only: false }];
+        app.ports = vec![AppPort {
+            service_port: u16::try_from(10_000 + n).ok(),
+            name: None,
+            container_port: None,
+            udp_only: false,
+        }];
         state.fold(SourceEvent::Upsert(std::sync::Arc::new(app)), now);
     }
     let changes = state.fold(SourceEvent::InitDone, now);
@@ -251,4 +256,20 @@ fn the_page_of_labels_is_what_the_parser_reads() {
         assert_eq!(written, tables(), "write it anew with UPDATE_DOCS=1");
     }
     let _terms_can_be_made_of_both = Terms::from(&Config::default());
+}
+
+#[test]
+fn a_port_of_a_tasks_own_address_has_the_service_port_that_its_hash_gives() {
+    let mut app = app(&[("HAPROXY_GROUP", "x")]);
+    for (port, inside) in app.ports.iter_mut().zip([8080, 9090]) {
+        (port.service_port, port.container_port) = (None, Some(inside));
+    }
+    let ports = |range: &str| -> Vec<Option<u16>> {
+        let config = LabelsConfig { ip_per_task_ports: range.parse().unwrap(), ..LabelsConfig::default() };
+        let found = services::of(&app, None, &Terms::from(&config), false);
+        found.services.iter().map(|service| service.port).collect()
+    };
+    assert_eq!(ports(""), [None, None]);
+    // `printf /a-8080-0 | sha1sum` begins with f47a8e50, `printf /a-9090-0 | sha1sum` with 0d930660.
+    assert_eq!(ports("10050-10100"), [Some(10_078), Some(10_082)]);
 }

@@ -40,25 +40,25 @@ impl Definition {
         let host_networking = networking == Networking::Host;
         let mut declared: Vec<(AppPort, Form)> = mappings(app)
             .map(|mapping| {
-                let port = app_port(mapping.service_port, &mapping.name, mapping.protocol.as_deref());
-                (port, mapping_form(mapping, networking))
+                let form = mapping_form(mapping, networking);
+                (app_port(mapping.service_port, &mapping.name, mapping.protocol.as_deref(), form), form)
             })
             .collect();
         if declared.is_empty() {
             declared.extend(each(&app.port_definitions).map(|definition| {
                 let protocol = definition.protocol.as_deref();
-                (app_port(definition.port, &definition.name, protocol), Form::HostPort)
+                (app_port(definition.port, &definition.name, protocol, Form::HostPort), Form::HostPort)
             }));
         }
         if declared.is_empty() {
             let ports = app.ports.iter().flatten();
-            declared.extend(ports.map(|port| (app_port(*port, &None, None), Form::HostPort)));
+            declared.extend(ports.map(|port| (app_port(*port, &None, None, Form::HostPort), Form::HostPort)));
         }
         if declared.is_empty() {
             let discovery = app.ip_address.as_ref().and_then(|address| address.discovery.as_ref());
             declared.extend(discovery.into_iter().flat_map(|discovery| each(&discovery.ports)).map(|port| {
                 let form = Form::ContainerPort(to_port(port.number).unwrap_or_default());
-                (app_port(None, &port.name, port.protocol.as_deref()), form)
+                (app_port(None, &port.name, port.protocol.as_deref(), form), form)
             }));
         }
         let (ports, forms) = declared.into_iter().unzip();
@@ -156,10 +156,19 @@ fn mapping_form(mapping: &WirePortMapping, networking: Networking) -> Form {
     }
 }
 
-fn app_port(service_port: Option<i64>, name: &Option<Box<str>>, protocol: Option<&str>) -> AppPort {
+fn app_port(
+    service_port: Option<i64>,
+    name: &Option<Box<str>>,
+    protocol: Option<&str>,
+    form: Form,
+) -> AppPort {
     let name = name.clone().filter(|name| !name.is_empty());
     let udp_only = protocol.is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("udp"));
-    AppPort { service_port: to_port(service_port), name, udp_only }
+    let container_port = match form {
+        Form::ContainerPort(port) => Some(port).filter(|port| *port != 0),
+        Form::HostPort => None,
+    };
+    AppPort { service_port: to_port(service_port), name, container_port, udp_only }
 }
 
 fn to_port(number: Option<i64>) -> Option<u16> {

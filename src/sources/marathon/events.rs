@@ -24,6 +24,10 @@ pub(crate) const EVENT_TYPES: [&str; 14] = [
     "unhealthy_instance_kill_event",
 ];
 
+/// The states of a task, and the conditions of an instance (since 1.4), in which it serves nobody yet.
+const PREPARING: [&str; 7] =
+    ["TASK_STAGING", "TASK_STARTING", "Created", "Provisioned", "Scheduled", "Staging", "Starting"];
+
 /// What one event tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
@@ -33,6 +37,8 @@ pub(crate) struct Told {
     pub(crate) attached: bool,
     /// The apps to read again.
     pub(crate) dirty: Vec<AppId>,
+    /// An app with a task that is only being prepared: nobody waits for that, and the next event comes soon.
+    pub(crate) preparing: Option<AppId>,
     /// What takes a task out at once.
     pub(crate) ending: Option<Ending>,
     /// The version of an accepted change, which names no app.
@@ -202,6 +208,8 @@ fn deployment(event: &WireEvent, told: &mut Told) {
 }
 
 fn about_task(event: WireEvent, told: &mut Told) {
+    let word = event.task_status.as_deref().or(event.condition.as_deref()).unwrap_or_default();
+    let preparing = PREPARING.contains(&word);
     let what = match event.event_type.as_str() {
         "status_update_event" => event.task_status.as_deref().and_then(status),
         "instance_changed_event" => event.condition.as_deref().and_then(condition),
@@ -213,7 +221,10 @@ fn about_task(event: WireEvent, told: &mut Told) {
     let Some(app) = event.app_id.or(event.run_spec_id) else { return };
     let target = event.task_id.map(Target::Task).or_else(|| event.instance_id.map(Target::Instance));
     told.ending = what.zip(target).map(|(what, target)| Ending { app: app.clone(), target, what });
-    told.dirty.push(app);
+    match preparing {
+        true => told.preparing = Some(app),
+        false => told.dirty.push(app),
+    }
 }
 
 fn status(status: &str) -> Option<What> {

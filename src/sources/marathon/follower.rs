@@ -192,6 +192,9 @@ impl Follower {
                 self.tell_since(SourceEvent::Upsert(app), Some(*at)).await?;
             }
         }
+        for id in heard.preparing {
+            self.schedule.preparing(id, now);
+        }
         for (id, at) in heard.dirty {
             self.since.dirty(&id, at);
             self.schedule.dirty(id);

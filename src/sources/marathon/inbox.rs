@@ -20,6 +20,7 @@ pub(crate) struct Heard {
     /// Something was heard that cannot be understood, so nobody knows what it was about.
     pub(crate) garbled: Option<Instant>,
     pub(crate) dirty: HashMap<AppId, Instant>,
+    pub(crate) preparing: BTreeSet<AppId>,
     pub(crate) endings: HashMap<Ending, Instant>,
     pub(crate) group_changes: BTreeMap<String, Instant>,
     pub(crate) deployments: BTreeSet<String>,
@@ -43,6 +44,7 @@ impl Inbox {
             for app in told.dirty {
                 heard.dirty.entry(app).or_insert(now);
             }
+            heard.preparing.extend(told.preparing);
             if let Some(ending) = told.ending {
                 heard.endings.entry(ending).or_insert(now);
             }

@@ -113,8 +113,12 @@ impl Pending {
         }
         let deploying = each(&self.wire.deployments).next().is_some()
             && each(&self.wire.readiness_checks).next().is_some();
+        let is_version =
+            self.wire.labels.as_ref().is_some_and(|labels| labels.contains_key("HAPROXY_DEPLOYMENT_GROUP"));
+        let scaled = self.wire.version_info.as_ref().and_then(|info| info.last_scaling_at.as_ref());
         let app = App {
             id: self.id,
+            scaled_at: scaled.filter(|_| is_version).map(|at| timestamp(Some(at))),
             instances: self.wire.instances.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
             labels: labels(&self.wire),
             env: self.wire.env.0,

@@ -17,6 +17,8 @@ const EXPLANATION: Duration = Duration::from_secs(2);
 /// Explanations that are remembered in case the change comes after them.
 const EXPLAINED: usize = 256;
 const READINESS: Duration = Duration::from_secs(1);
+/// How long an app with a task that is only being prepared waits for the event that says more.
+const PREPARATION: Duration = Duration::from_secs(1);
 
 /// What to read next.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +34,7 @@ pub(crate) struct Schedule {
     reading: HashSet<AppId>,
     retries: HashMap<AppId, (Instant, Backoff)>,
     awaiting_readiness: HashMap<AppId, Instant>,
+    preparing: HashMap<AppId, Instant>,
     unexplained: BTreeMap<String, Instant>,
     explained: Vec<String>,
     want_all: bool,
@@ -50,6 +53,7 @@ impl Schedule {
             reading: HashSet::new(),
             retries: HashMap::new(),
             awaiting_readiness: HashMap::new(),
+            preparing: HashMap::new(),
             unexplained: BTreeMap::new(),
             explained: Vec::new(),
             want_all: false,
@@ -66,6 +70,11 @@ impl Schedule {
 
     pub(crate) fn dirty(&mut self, id: AppId) {
         self.dirty.insert(id);
+    }
+
+    /// The app has to be read, but nobody waits for it: a read that another event asks for tells the same.
+    pub(crate) fn preparing(&mut self, id: AppId, now: Instant) {
+        self.preparing.entry(id).or_insert(now + PREPARATION);
     }
 
     /// Asks for a full read at once, whatever failed before.
@@ -107,6 +116,7 @@ impl Schedule {
                 self.want_all = false;
                 self.reading_all = true;
                 self.dirty.clear();
+                self.preparing.clear();
                 self.unexplained.clear();
                 return Some(Next::All);
             }
@@ -119,6 +129,7 @@ impl Schedule {
         }
         let id = one?;
         self.dirty.remove(&id);
+        self.preparing.remove(&id);
         self.reading.insert(id.clone());
         Some(Next::One(id))
     }
@@ -193,7 +204,7 @@ impl Schedule {
         let retries = retries.filter(|at| *at > now);
         let all = self.all_not_before.filter(|at| self.want_all && !self.reading_all && *at > now);
         let unexplained = self.unexplained.values().copied();
-        let readiness = self.awaiting_readiness.values().copied();
+        let readiness = self.awaiting_readiness.values().chain(self.preparing.values()).copied();
         retries.chain(all).chain(unexplained).chain(readiness).fold(self.resync_at, Instant::min)
     }
 
@@ -207,8 +218,9 @@ impl Schedule {
             self.unexplained.clear();
             self.all();
         }
-        let due = self.awaiting_readiness.extract_if(|_, at| *at <= now);
-        self.dirty.extend(due.map(|(id, _)| id));
+        for later in [&mut self.awaiting_readiness, &mut self.preparing] {
+            self.dirty.extend(later.extract_if(|_, at| *at <= now).map(|(id, _)| id));
+        }
     }
 
     fn plan_resync(&mut self, now: Instant) {

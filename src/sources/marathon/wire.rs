@@ -41,6 +41,7 @@ pub(crate) struct WireApp {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WireVersionInfo {
     pub(crate) last_config_change_at: Option<String>,
+    pub(crate) last_scaling_at: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -39,6 +39,8 @@ pub(super) struct Families {
     pub(super) event_to_applied: Histogram,
     pub(super) drift_differences: Counter,
     pub(super) drift_repaired: Counter,
+    pub(super) certificates_replaced: Counter,
+    pub(super) certificates_refused: Count,
     pub(super) hand_set: Count,
     pub(super) haproxy_up: Count,
     pub(super) haproxy_workers: Family<Label, Count>,
@@ -102,6 +104,16 @@ impl Families {
                 "Differences between HAProxy and what it was brought to.",
             ),
             drift_repaired: add(ours, "drift_repaired", "Times that HAProxy was brought back."),
+            certificates_replaced: add(
+                ours,
+                "certificates_replaced",
+                "Certificates and authorities replaced while HAProxy ran.",
+            ),
+            certificates_refused: add(
+                ours,
+                "certificates_refused",
+                "Changed certificates and authorities that HAProxy does not take; those of before go on serving.",
+            ),
             hand_set: add(
                 ours,
                 "hand_set_servers",

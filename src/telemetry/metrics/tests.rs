@@ -40,6 +40,7 @@ fn told() -> Metrics {
         service: ServiceId { app: AppId::new("/shop/\"web\""), port_index: 1 },
         backend: "h_p17".into(),
         figures: Figures { requests_total: 294, responses: Some([0, 280, 5, 4, 3, 2]), ..Figures::default() },
+        rates: None,
     }]);
     metrics
 }

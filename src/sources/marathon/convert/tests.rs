@@ -89,7 +89,15 @@ fn on_a_user_network_only_mappings_with_a_host_port_count_host_ports() {
 fn discovery_ports_have_an_address_of_their_own_and_no_service_port() {
     let apps = read(V1_4);
     let app = &apps["/ip-per-task"].app;
-    assert_eq!(app.ports, [AppPort { service_port: None, name: Some("http".into()), udp_only: false }]);
+    assert_eq!(
+        app.ports,
+        [AppPort {
+            service_port: None,
+            name: Some("http".into()),
+            container_port: Some(80),
+            udp_only: false
+        }]
+    );
     assert_eq!(endpoints(app), ["192.168.1.7:80"]);
 }
 
@@ -191,6 +199,7 @@ fn definition(ports: &[(Option<u16>, Option<&str>)], forms: &[Form]) -> Definiti
     let port = |(service_port, name): &(Option<u16>, Option<&str>)| AppPort {
         service_port: *service_port,
         name: name.map(Into::into),
+        container_port: None,
         udp_only: false,
     };
     Definition { ports: ports.iter().map(port).collect(), forms: forms.to_vec(), host_networking: true }

@@ -118,3 +118,20 @@ async fn apps_that_cannot_be_completed_are_not_read_in_a_hurry_however_many_they
     }
     assert!(waits[11] > Duration::from_secs(15), "{waits:?}");
 }
+
+#[tokio::test]
+async fn a_task_that_is_only_prepared_is_read_with_what_comes_next_or_a_second_later() {
+    let (mut schedule, now) = schedule();
+    schedule.preparing(id(1), now);
+    schedule.preparing(id(2), now);
+    assert_eq!(schedule.next(now), None);
+    schedule.dirty(id(1));
+    assert_eq!(schedule.next(now), Some(Next::One(id(1))));
+    schedule.one_done(&id(1));
+    let later = schedule.wake_at(now);
+    assert_eq!(later, now + PREPARATION);
+    schedule.wake(later);
+    assert_eq!(schedule.next(later), Some(Next::One(id(2))));
+    schedule.one_done(&id(2));
+    assert_eq!(schedule.next(later), None, "the first was read already");
+}

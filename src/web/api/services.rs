@@ -1,0 +1,277 @@
+//! The list of services.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Json;
+use axum::routing::get;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Asked, page};
+use crate::haproxy::stats::ServiceFigures;
+use crate::model::{App, Mode, RouteMatch, Service, ServiceId};
+use crate::placement::Slot;
+use crate::reconcile::standing::{Brought, Running};
+use crate::telemetry::Metrics;
+use crate::view::View;
+use crate::web::{ApiError, Caller, Seen};
+
+pub(super) fn router() -> Router<Seen> {
+    Router::new().route("/api/v2/services", get(services))
+}
+
+/// Which services.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    /// Only those whose app, host, path, port, backend, task or server address holds this text, in any case.
+    q: Option<String>,
+    /// Only those in this state: up, degraded, down, suspended, last_good, left_out, unexposed.
+    state: Option<String>,
+    /// Only apps of this `HAPROXY_GROUP`, or, where it begins with a slash, below this group of Marathon's.
+    group: Option<String>,
+    /// `http` or `tcp`.
+    mode: Option<String>,
+    /// Only those that have problems, or have none.
+    problems: Option<bool>,
+    /// `true` (also where it is not said): what is served; `false`: apps without any service.
+    exposed: Option<bool>,
+    /// At most so many; 100 where it is not said, 1000 at most.
+    limit: Option<usize>,
+    /// The `next` of the answer before.
+    cursor: Option<String>,
+}
+
+/// A service, in a row.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct ServiceRow {
+    /// The app.
+    pub app: String,
+    /// The index of the app's port; `null` for an app without a service.
+    pub port_index: Option<usize>,
+    /// In a word: up, degraded (fewer servers than instances), down (no server), suspended (no instances asked for),
+    /// last_good (its newest definition is refused), left_out (refused, and nothing good before), unexposed.
+    pub state: &'static str,
+    /// `http` or `tcp`.
+    pub mode: Option<&'static str>,
+    /// The hosts that lead to it; with their paths, where they have any.
+    pub hosts: Vec<String>,
+    /// The service port that leads to it.
+    pub port: Option<u16>,
+    /// Servers that may get requests.
+    pub servers_serving: usize,
+    /// Tasks that it is to have.
+    pub servers_total: usize,
+    /// Requests a second; connections for TCP. `null` before HAProxy was looked at twice.
+    pub requests_per_second: Option<f64>,
+    /// Answers 5xx a second; failed connections and answers for TCP.
+    pub errors_per_second: Option<f64>,
+    /// How many problems it has.
+    pub problems: usize,
+}
+
+/// Some services.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ServicePage {
+    /// The services, by app id and port index.
+    pub services: Vec<ServiceRow>,
+    /// How many there are.
+    pub total: usize,
+    /// What to ask for next; `null` at the end.
+    pub next: Option<String>,
+}
+
+/// What rows are made of.
+pub(super) struct Rows<'a> {
+    pub(super) view: &'a View,
+    pub(super) brought: &'a Brought,
+    pub(super) figures: &'a Figures,
+}
+
+/// The figures of every service, ordered by service.
+pub(super) type Figures = Arc<Vec<ServiceFigures>>;
+
+impl Rows<'_> {
+    pub(super) fn figures_of(&self, id: &ServiceId) -> Option<&ServiceFigures> {
+        let at = self.figures.binary_search_by(|each| each.service.cmp(id)).ok()?;
+        self.figures.get(at)
+    }
+
+    pub(super) fn state(&self, service: &Service, serving: usize) -> &'static str {
+        match self.brought.put_aside.get(&service.id) {
+            Some(aside) if aside.left_out => "left_out",
+            Some(_) => "last_good",
+            None if service.instances == 0 => "suspended",
+            None if serving == 0 => "down",
+            None if serving < service.instances => "degraded",
+            None => "up",
+        }
+    }
+
+    /// Servers that may get requests: as HAProxy was brought to, or where that is not known, as they should be.
+    pub(super) fn serving(&self, service: &Service) -> usize {
+        let block = self.brought.text.as_ref().and_then(|text| text.blocks.get(&service.id));
+        let serves = |slot: &&Slot| matches!(slot, Slot::Serving(_));
+        block.map_or(service.servers.len(), |block| block.slots.iter().filter(serves).count())
+    }
+
+    pub(super) fn row(&self, service: &Service) -> ServiceRow {
+        let figures = self.figures_of(&service.id);
+        let serving = self.serving(service);
+        let of_block = usize::from(self.brought.put_aside.contains_key(&service.id));
+        ServiceRow {
+            app: service.id.app.to_string(),
+            port_index: Some(service.id.port_index),
+            state: self.state(service, serving),
+            mode: Some(service.backend.mode.as_str()),
+            hosts: service.routes.iter().map(|route| shown(&route.matches)).collect(),
+            port: service.port,
+            servers_serving: serving,
+            servers_total: service.instances,
+            requests_per_second: figures.and_then(|each| each.rates).map(|rates| rates.requests),
+            errors_per_second: figures.and_then(|each| each.rates).map(|rates| rates.errors),
+            problems: self.view.problems_of(&service.id.app).count() + of_block,
+        }
+    }
+
+    fn row_of_app(&self, app: &App) -> ServiceRow {
+        ServiceRow {
+            app: app.id.to_string(),
+            port_index: None,
+            state: "unexposed",
+            mode: None,
+            hosts: Vec::new(),
+            port: None,
+            servers_serving: 0,
+            servers_total: app.instances,
+            requests_per_second: None,
+            errors_per_second: None,
+            problems: self.view.problems_of(&app.id).count(),
+        }
+    }
+}
+
+/// A route as people write it.
+pub(super) fn shown(route: &RouteMatch) -> String {
+    match route {
+        RouteMatch::HostPath { host, path, .. } => format!("{}{path}", host.as_deref().unwrap_or("*")),
+        RouteMatch::Acl(text) => format!("acl {text}"),
+    }
+}
+
+impl Filter {
+    fn is_app(&self, app: Option<&App>, id: &str) -> bool {
+        let Some(group) = &self.group else { return true };
+        if group.starts_with('/') {
+            let parent = group.trim_end_matches('/');
+            return id.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'));
+        }
+        let of_label = |(name, value): (&Box<str>, &Box<str>)| {
+            name.starts_with("HAPROXY_")
+                && name.ends_with("GROUP")
+                && !name.ends_with("DEPLOYMENT_GROUP")
+                && value.split(',').any(|each| each.trim() == group)
+        };
+        app.is_some_and(|app| app.labels.iter().any(of_label))
+    }
+
+    fn finds(&self, service: &Service) -> bool {
+        let Some(text) = &self.q else { return true };
+        let text = text.trim().to_ascii_lowercase();
+        let has = |field: &str| field.to_ascii_lowercase().contains(&text);
+        has(service.id.app.as_str())
+            || has(&service.backend.name)
+            || service.port.is_some_and(|port| port.to_string() == text)
+            || service.routes.iter().any(|route| has(&shown(&route.matches)))
+            || service.servers.iter().any(|server| has(server.task.as_str()))
+            || (text.contains(['.', ':'])
+                && service.servers.iter().any(|server| server.endpoint.to_string().contains(&text)))
+    }
+
+    fn is_row(&self, row: &ServiceRow) -> bool {
+        self.state.as_deref().is_none_or(|state| state == row.state)
+            && self.problems.is_none_or(|wanted| wanted == (row.problems > 0))
+    }
+}
+
+/// Every service that HAProxy serves, or every app that has none.
+#[utoipa::path(get, path = "/api/v2/services", tag = "services", params(Filter),
+    responses((status = 200, body = ServicePage), (status = 400, description = "An unknown parameter")))]
+pub(super) async fn services(
+    _caller: Caller,
+    State(view): State<View>,
+    State(running): State<Running>,
+    State(metrics): State<Metrics>,
+    Asked(filter): Asked<Filter>,
+) -> Result<Json<ServicePage>, ApiError> {
+    let (brought, figures) = (running.brought(), metrics.figures());
+    let rows = Rows { view: &view, brought: &brought, figures: &figures };
+    let after = filter.cursor.as_deref().and_then(|cursor| {
+        let (app, index) = cursor.rsplit_once(':')?;
+        Some((app.to_owned(), index.parse::<usize>().ok()?))
+    });
+    if filter.cursor.is_some() && after.is_none() {
+        return Err(ApiError::new(http::StatusCode::BAD_REQUEST, "cursor: it is not one that was given out"));
+    }
+    let limit = page(filter.limit);
+    let mut found = Page { services: Vec::new(), total: 0, is_more: false, limit, after };
+    if filter.exposed == Some(false) {
+        let has_service =
+            |app: &App| view.settled.get(&app.id).is_some_and(|settled| !settled.services.is_empty());
+        let text = filter.q.as_ref().map(|text| text.to_ascii_lowercase());
+        for app in view.apps.values().filter(|app| !has_service(app)) {
+            let is_found =
+                text.as_ref().is_none_or(|text| app.id.as_str().to_ascii_lowercase().contains(text));
+            if is_found && filter.mode.is_none() && filter.is_app(Some(app), app.id.as_str()) {
+                found.take(rows.row_of_app(app), &filter);
+            }
+        }
+    } else {
+        let is_mode = |mode: Mode| filter.mode.as_deref().is_none_or(|wanted| wanted == mode.as_str());
+        for service in view.services().filter(|service| is_mode(service.backend.mode)) {
+            let id = &service.id.app;
+            if filter.is_app(view.apps.get(id).map(AsRef::as_ref), id.as_str()) && filter.finds(service) {
+                found.take(rows.row(service), &filter);
+            }
+        }
+    }
+    Ok(Json(found.into()))
+}
+
+/// A page that is being filled.
+struct Page {
+    services: Vec<ServiceRow>,
+    total: usize,
+    is_more: bool,
+    limit: usize,
+    after: Option<(String, usize)>,
+}
+
+impl Page {
+    fn take(&mut self, row: ServiceRow, filter: &Filter) {
+        if !filter.is_row(&row) {
+            return;
+        }
+        self.total += 1;
+        let place = (row.app.as_str(), row.port_index.unwrap_or(0));
+        if self.after.as_ref().is_some_and(|(app, index)| place <= (app.as_str(), *index)) {
+            return;
+        }
+        if self.services.len() == self.limit {
+            self.is_more = true;
+        } else {
+            self.services.push(row);
+        }
+    }
+}
+
+impl From<Page> for ServicePage {
+    fn from(page: Page) -> Self {
+        let cursor = |row: &ServiceRow| format!("{}:{}", row.app, row.port_index.unwrap_or(0));
+        let next = page.services.last().filter(|_| page.is_more).map(cursor);
+        Self { services: page.services, total: page.total, next }
+    }
+}

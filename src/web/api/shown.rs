@@ -1,0 +1,102 @@
+//! Problems, as the API shows them.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Json;
+use axum::routing::get;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Asked, page};
+use crate::history::moment;
+use crate::model::ServiceId;
+use crate::reconcile::desired::PutAside;
+use crate::reconcile::standing::Running;
+use crate::view::{Noted, View};
+use crate::web::{ApiError, Caller, Seen};
+
+pub(super) fn router() -> Router<Seen> {
+    Router::new().route("/api/v2/problems", get(problems))
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ShownProblem {
+    /// The app; `null` where none can be named.
+    pub app: Option<String>,
+    /// The kind of problem: app, label, rule, conflict, policy, shadowed, host, no_server, block, held.
+    pub kind: &'static str,
+    /// What failed, and on what.
+    pub message: String,
+    /// What happens now, and what to do.
+    pub advice: String,
+    /// When it was first seen, by this Causeway.
+    pub since: String,
+}
+
+impl From<&Noted> for ShownProblem {
+    fn from(noted: &Noted) -> Self {
+        let problem = &noted.problem;
+        Self {
+            app: problem.app.as_ref().map(ToString::to_string),
+            kind: problem.kind.name(),
+            message: problem.message.clone(),
+            advice: problem.advice.clone(),
+            since: moment(noted.since),
+        }
+    }
+}
+
+/// What is wrong with one service: with its app, or with its block.
+pub(super) fn of_service(view: &View, put_aside: &PutAside, id: &ServiceId) -> Vec<ShownProblem> {
+    let of_block = put_aside.get(id).map(|aside| &aside.noted);
+    view.problems_of(&id.app).chain(of_block).map(ShownProblem::from).collect()
+}
+
+/// Which problems.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    /// Only those of this kind.
+    kind: Option<String>,
+    /// Only those of this app.
+    app: Option<String>,
+    /// At most so many.
+    limit: Option<usize>,
+}
+
+/// Problems, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemPage {
+    /// The problems.
+    pub problems: Vec<ShownProblem>,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// Everything that is wrong, with single apps or with the sources.
+#[utoipa::path(get, path = "/api/v2/problems", tag = "problems", params(Filter),
+    responses((status = 200, body = ProblemPage), (status = 400, description = "An unknown parameter")))]
+pub(super) async fn problems(
+    _caller: Caller,
+    State(view): State<View>,
+    State(running): State<Running>,
+    Asked(filter): Asked<Filter>,
+) -> Result<Json<ProblemPage>, ApiError> {
+    let put_aside = running.brought().put_aside;
+    let of_blocks = put_aside.values().map(|aside| &aside.noted);
+    let is_asked = |noted: &&Noted| {
+        let problem = &noted.problem;
+        filter.kind.as_deref().is_none_or(|kind| kind == problem.kind.name())
+            && filter
+                .app
+                .as_deref()
+                .is_none_or(|app| problem.app.as_ref().is_some_and(|id| id.as_str() == app))
+    };
+    let mut found: Vec<&Noted> = view.problems().chain(of_blocks).filter(is_asked).collect();
+    found.sort_by(|one, other| (other.since, &one.problem).cmp(&(one.since, &other.problem)));
+    let total = found.len();
+    let problems = found.into_iter().take(page(filter.limit)).map(ShownProblem::from).collect();
+    Ok(Json(ProblemPage { problems, total }))
+}
