@@ -34,7 +34,7 @@ impl Stage {
     }
 
     async fn stats_status(&self, path: &str, login: Option<&str>) -> u16 {
-        self.stats(path, login).await.unwrap_or_else(|| panic!("no answer for {path}")).0
+        self.stats(path, login).await.expect("an answer").0
     }
 
     /// Waits until it answers with a text that holds this.
