@@ -6,6 +6,7 @@ use crate::config::PathEnd;
 use crate::model::{Mode, Service};
 
 pub mod files;
+mod guards;
 pub mod maps;
 mod templates;
 pub mod text;

@@ -73,6 +73,13 @@ impl Causeway {
         if ended() { Err("Causeway ended".into()) } else { Ok(()) }
     }
 
+    /// Where its API listens, which its log says.
+    pub(crate) fn web(&self) -> Option<String> {
+        let log = std::fs::read_to_string(self.dir.join("causeway.log")).ok()?;
+        let (_, rest) = log.split_once("web.listen=")?;
+        rest.split_whitespace().next().map(str::to_owned)
+    }
+
     /// The number of the current generation: each reload makes a new one.
     pub(crate) fn generation(&self) -> Result<u64> {
         let target = std::fs::read_link(self.dir.join("state/current"))?;

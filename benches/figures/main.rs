@@ -4,6 +4,7 @@
 //! A figure that misses its aim is said and fails nothing; what does not work at all fails.
 //! `BENCH_…` in the environment makes a bench smaller, to try it: each module names its own.
 
+mod broken;
 mod burst;
 mod causeway;
 mod changes;
@@ -32,7 +33,7 @@ const MARATHON_PORT: u16 = 19_080;
 const SECOND_MARATHON_PORT: u16 = 19_090;
 
 /// All that run when none is named; `long` only runs when it is.
-const FIGURES: [&str; 5] = ["startup", "sizes", "changes", "vhosts", "burst"];
+const FIGURES: [&str; 6] = ["startup", "sizes", "changes", "vhosts", "burst", "broken"];
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> std::process::ExitCode {
@@ -74,6 +75,7 @@ async fn run(wanted: &[String]) -> Result<()> {
 
 async fn measure(name: &str, dir: &Path) -> Result<Vec<Table>> {
     match name {
+        "broken" => Ok(vec![broken::bench(dir).await?]),
         "startup" => Ok(vec![startup::bench(dir).await?]),
         "sizes" => sizes::bench(dir).await,
         "changes" => changes::bench(dir).await,

@@ -377,11 +377,12 @@ impl Desired {
         service: Arc<Service>,
         old: Option<&Block>,
     ) -> Result<(Arc<Service>, Shape), TemplateError> {
-        if self.templates.is_whole() {
-            return Ok((service, Shape::default()));
-        }
         if let Some(old) = old.filter(|old| old.service.same_shape(&service)) {
             return Ok((service, Arc::clone(&old.shape)));
+        }
+        self.templates.prove_guards(&self.head, &service)?;
+        if self.templates.is_whole() {
+            return Ok((service, Shape::default()));
         }
         let own_bind = self.own_bind(&service);
         if own_bind.is_none()

@@ -14,7 +14,7 @@ use crate::model::Service;
 
 const HEAD: &str = "head.cfg";
 const ROUTES: &str = "routes.cfg";
-const SERVICE: &str = "service.cfg";
+pub(super) const SERVICE: &str = "service.cfg";
 const MAP: &str = "map";
 /// Entries that the template of a map draws at once.
 const MAP_PIECE: usize = 1_000;
@@ -40,6 +40,16 @@ pub enum TemplateError {
     /// It is not a template, or uses something that does not exist.
     #[error("{}", one_line(.0))]
     Template(#[from] tera::Error),
+    /// It leaves away what keeps somebody out.
+    #[error(
+        "{template} does not draw {guard}: the service would be open; it is not served until the template draws it"
+    )]
+    Guard {
+        /// The template.
+        template: String,
+        /// What it leaves away.
+        guard: &'static str,
+    },
 }
 
 /// Tera's report shows the line with a mark under it; kept whole, since the place is what a person needs.
@@ -149,6 +159,8 @@ pub struct Templates {
     whole: Option<String>,
     /// Nothing but what Causeway itself writes says anything of servers.
     plain: bool,
+    /// The text of services is drawn by a template of the operator's.
+    custom: bool,
 }
 
 impl Templates {
@@ -161,6 +173,7 @@ impl Templates {
             std::fs::read_to_string(path)
                 .map_err(|cause| TemplateError::Read { path: path.display().to_string(), cause })
         };
+        let built_in = |name: &str| BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
         let mut texts: BTreeMap<String, String> =
             BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         if let Some(dir) = &config.dir {
@@ -177,13 +190,14 @@ impl Templates {
         }
         let plain = !texts.values().any(|text| text.contains("default-server"))
             && texts.get(SERVICE).is_some_and(|text| text.contains("service.backend.balance"));
+        let custom = whole.is_some() || texts.get(SERVICE).map(String::as_str) != built_in(SERVICE);
         let mut tera = Tera::new();
         tera.set_escape_fn(escape);
         tera.register_function("servers", Servers);
         let suffixes: Vec<String> = texts.keys().cloned().collect();
         tera.autoescape_on(suffixes);
         tera.add_raw_templates(texts)?;
-        Ok(Self { tera, whole, plain })
+        Ok(Self { tera, whole, plain, custom })
     }
 
     /// Checks that everything the templates name exists, by rendering an example.
@@ -225,7 +239,18 @@ impl Templates {
                 ));
             }
         }
+        notices.extend(self.undrawn_guards(head, example));
         Ok(notices)
+    }
+
+    /// Whether the operator's template draws services.
+    pub(super) fn is_custom(&self) -> bool {
+        self.custom
+    }
+
+    /// The name of the operator's one template, where it makes the whole text.
+    pub(super) fn whole_name(&self) -> Option<&str> {
+        self.whole.as_deref()
     }
 
     /// Whether a server that is added while HAProxy runs is what its line in the text would make of it: not where one template

@@ -14,6 +14,7 @@ mod labels_live;
 mod leaving;
 mod marathon_lb;
 mod metrics;
+mod peers;
 mod recovery;
 mod rule_2;
 mod rules_file;
