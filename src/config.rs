@@ -175,7 +175,7 @@ pub struct LabelsConfig {
     pub checks: Checks,
     /// Which of several routes is looked up first.
     pub order: LabelOrder,
-    /// Where a path ends.
+    /// Where the path of a label ends, and that of the default rule.
     pub paths: PathEnd,
     /// Service ports for ports of tasks with addresses of their own, where the app names none; empty: such a port is
     /// reached by host and path only.
@@ -209,7 +209,7 @@ pub enum LabelOrder {
     MarathonLb,
 }
 
-/// Where the path of a route ends.
+/// Where the path of a label ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathEnd {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::config::PathEnd;
 use crate::model::{Mode, Service};
 
 pub mod files;
@@ -52,7 +51,7 @@ fn without_secret(line: &str) -> Option<String> {
 
 /// The map entries that lead to a service, and those that say what is done to its requests.
 #[must_use]
-pub fn map_entries(service: &Service, paths_end: PathEnd, in_range: impl Fn(u16) -> bool) -> Vec<MapEntry> {
+pub fn map_entries(service: &Service, in_range: impl Fn(u16) -> bool) -> Vec<MapEntry> {
     let backend = &service.backend.name;
     let mut entries = Vec::new();
     if let Some(port) = service.port.filter(|port| service.bind.is_none() && in_range(*port)) {
@@ -60,7 +59,7 @@ pub fn map_entries(service: &Service, paths_end: PathEnd, in_range: impl Fn(u16)
     }
     if service.backend.mode == Mode::Http {
         entries.extend(service.routes.iter().filter_map(|route| {
-            let (map, key) = maps::entry_of(&route.matches, paths_end)?;
+            let (map, key) = maps::entry_of(&route.matches)?;
             Some((map, key, backend.clone()))
         }));
         let marks = &service.marks;

@@ -8,8 +8,8 @@ use sha1::{Digest, Sha1};
 use crate::config::{Checks, Config, HaproxyMode, LabelOrder, LabelsConfig, PortRange};
 use crate::haproxy::certificates;
 use crate::model::{
-    App, AppId, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, Rule, Server, Service, ServiceId,
-    Task, TaskState,
+    App, AppId, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, RouteMatch, Rule, Server,
+    Service, ServiceId, Task, TaskState,
 };
 use crate::render::DIR_MARK;
 
@@ -287,7 +287,7 @@ impl Builder<'_> {
             }
         }
         if self.default_rule && index == 0 {
-            match criterion::host_path(None, Some(self.app.id.as_str())) {
+            match criterion::host_path(None, Some(self.app.id.as_str())).map(|route| self.ending(route)) {
                 Ok(matches) => routes.push(Route { matches, from_rule: false, weight: 0 }),
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
@@ -301,6 +301,14 @@ impl Builder<'_> {
         routes.dedup();
         routes.shrink_to_fit();
         routes
+    }
+
+    /// The route with its path ending where the configuration says.
+    fn ending(&self, mut route: RouteMatch) -> RouteMatch {
+        if let RouteMatch::HostPath { path, .. } = &mut route {
+            *path = criterion::ending(path, self.terms.labels.paths);
+        }
+        route
     }
 
     /// The tasks that get requests: those that Marathon finds healthy, or all that run where HAProxy finds out.

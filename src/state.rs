@@ -73,7 +73,7 @@ impl State {
         served_before: HashSet<TaskId>,
     ) -> Self {
         let terms: Terms = terms.into();
-        let claims = Claims::new(reserved, terms.labels.order).with_paths(terms.labels.paths);
+        let claims = Claims::new(reserved, terms.labels.order);
         Self {
             view: View { terms: Arc::new(terms), ..View::default() },
             safety: safety.clone(),

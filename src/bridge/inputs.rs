@@ -59,7 +59,6 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         default_certificate: String::new(),
         client_hosts: Vec::new(),
         trusted_proxies: haproxy.trusted_proxies.join(" "),
-        paths: config.labels.paths,
         dir: if managed { "" } else { DIR_MARK },
     }
 }

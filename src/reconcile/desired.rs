@@ -441,7 +441,7 @@ impl Desired {
     }
 
     fn entries(&self, service: &Service) -> Vec<MapEntry> {
-        map_entries(service, self.head.paths, |port| self.ports.contains(port))
+        map_entries(service, |port| self.ports.contains(port))
     }
 
     fn wanted(&self, id: &ServiceId) -> Option<Wanted<'_>> {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rpds::RedBlackTreeMapSync;
 use serde::Serialize;
 
-use crate::config::PathEnd;
 use crate::model::RouteMatch;
+use crate::model::service::PREFIX_END;
 
 /// Which map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -100,24 +100,25 @@ impl Maps {
     }
 }
 
-/// The map and the key of a route; a criterion in words has none. Where paths end at a `/`, so do keys, and so does what
-/// is looked up.
+/// The map and the key of a route; a criterion in words has none.
 #[must_use]
-pub fn entry_of(route: &RouteMatch, paths_end: PathEnd) -> Option<(MapName, String)> {
+pub fn entry_of(route: &RouteMatch) -> Option<(MapName, String)> {
     let RouteMatch::HostPath { host, path, any_case } = route else { return None };
     let paths = if *any_case { MapName::PathsAnyCase } else { MapName::Paths };
-    let end = match paths_end {
-        PathEnd::Segments => "/",
-        PathEnd::Prefixes => "",
-    };
     Some(match (host.as_deref(), path.as_str()) {
-        // A map takes no empty key.
-        (None, "") => (paths, "/".to_owned()),
-        (None, path) => (paths, format!("{path}{end}")),
+        (None, path) => (paths, key_of("", path)),
         (Some(host), "") => match host.strip_prefix("*.") {
             Some(parent) => (MapName::Wildcards, parent.to_owned()),
             None => (MapName::Hosts, host.to_owned()),
         },
-        (Some(host), path) => (paths, format!("{host}{path}{end}")),
+        (Some(host), path) => (paths, key_of(host, path)),
     })
+}
+
+/// A place as the maps have it: what is looked up has a `/` at its end, and so has a key whose path does not end anywhere.
+fn key_of(host: &str, path: &str) -> String {
+    match path.strip_suffix(PREFIX_END) {
+        Some(prefix) => format!("{host}{prefix}"),
+        None => format!("{host}{path}/"),
+    }
 }

@@ -9,7 +9,7 @@ use tera::{Context, Kwargs, State, Tera};
 
 use super::maps::{MapName, Maps};
 use super::{SERVERS_MARK, Shape};
-use crate::config::{PathEnd, StatsUser, TemplateConfig};
+use crate::config::{StatsUser, TemplateConfig};
 use crate::model::Service;
 
 const HEAD: &str = "head.cfg";
@@ -115,8 +115,6 @@ pub struct HeadContext {
     pub client_hosts: Vec<ClientHosts>,
     /// Networks of proxies whose word on a request's way counts, with spaces between them.
     pub trusted_proxies: String,
-    /// Where the paths of routes end: `segments` or `prefixes`.
-    pub paths: PathEnd,
     /// What stands before the path of a map or a page: nothing, or the mark of the generation.
     pub dir: &'static str,
 }

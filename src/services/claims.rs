@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{LabelOrder, PathEnd};
+use crate::config::LabelOrder;
 use crate::model::{AppId, Problem, ProblemKind, Route, RouteMatch, Service, ServiceId};
 
 mod cover;
@@ -68,7 +68,6 @@ pub struct Claims {
     /// Ports that no service may have, and why.
     reserved: BTreeMap<u16, String>,
     order: LabelOrder,
-    paths_end: PathEnd,
     /// Claims whose weight somebody said: where there are none, no route shadows another.
     weighted: usize,
 }
@@ -78,12 +77,6 @@ impl Claims {
     #[must_use]
     pub fn new(reserved: BTreeMap<u16, String>, order: LabelOrder) -> Self {
         Self { reserved, order, ..Self::default() }
-    }
-
-    /// The same, with paths that end there.
-    #[must_use]
-    pub fn with_paths(self, paths_end: PathEnd) -> Self {
-        Self { paths_end, ..self }
     }
 
     /// A service had these routes and its port when Causeway last ran: it keeps them.
@@ -209,7 +202,7 @@ impl Claims {
     /// Whether a route can be reached: no other comes before it that takes every request that it takes.
     fn is_seen(&self, id: &ServiceId, route: &Route, problems: &mut Vec<Problem>) -> bool {
         let own = claim_of(id, route);
-        let covering = cover::covering(&route.matches, self.paths_end).into_iter().find_map(|wider| {
+        let covering = cover::covering(&route.matches).into_iter().find_map(|wider| {
             let claim = self.winner_of(&wider)?;
             (claim.service != *id && self.comes_before(claim, &own)).then(|| (wider, claim.clone()))
         });
@@ -238,7 +231,7 @@ impl Claims {
             let own = claim_of(id, route);
             for (thing, claimants) in &self.by_thing {
                 let Claimed::Route(narrow) = thing else { continue };
-                let Some(there) = cover::within(&route.matches, narrow, self.paths_end) else { continue };
+                let Some(there) = cover::within(&route.matches, narrow) else { continue };
                 let first = claimants.winner(self.order, false);
                 let loses = first.is_some_and(|claim| claim.service != *id && self.comes_before(&own, claim));
                 let held = self.winner_of(&there).is_some_and(|claim| !self.comes_before(&own, claim));
@@ -260,7 +253,7 @@ impl Claims {
         };
         let changed: Vec<RouteMatch> = changed.iter().filter_map(routes).collect();
         let overlaps = |thing: &Claimed| match thing {
-            Claimed::Route(route) => changed.iter().any(|other| cover::overlap(route, other, self.paths_end)),
+            Claimed::Route(route) => changed.iter().any(|other| cover::overlap(route, other)),
             Claimed::Port(_) => false,
         };
         let claimants = self.by_thing.iter().filter(|(thing, _)| overlaps(thing));

@@ -1,5 +1,7 @@
 //! What a request has to look like, from text that a person or a label gave: parsed into what cannot do harm.
 
+use crate::config::PathEnd;
+use crate::model::service::PREFIX_END;
 use crate::model::{RouteMatch, RuleRoute};
 
 pub(super) use crate::model::rule::criterion::{host, path};
@@ -11,6 +13,14 @@ pub(super) fn host_path(host_text: Option<&str>, path_text: Option<&str>) -> Res
         path: path_text.map(path).transpose()?.unwrap_or_default(),
         any_case: false,
     })
+}
+
+/// A path as a route has it. One with a `/` at its end means the same wherever paths end: itself, and what is below it.
+pub(super) fn ending(path: &str, paths_end: PathEnd) -> String {
+    match paths_end {
+        PathEnd::Prefixes if !path.is_empty() && !path.ends_with('/') => format!("{path}{PREFIX_END}"),
+        _ => path.trim_end_matches('/').to_owned(),
+    }
 }
 
 /// The matches that a rule's route comes to: look-ups where hosts and paths suffice, else one criterion of HAProxy.

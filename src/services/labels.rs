@@ -182,12 +182,9 @@ impl PortLabels {
         let hosts: Vec<Option<&String>> =
             if self.vhosts.is_empty() { vec![None] } else { self.vhosts.iter().map(Some).collect() };
         let route = |host: Option<&String>, path: &String| {
-            let path = match paths_end {
-                PathEnd::Prefixes if path != "/" => path,
-                _ => path.trim_end_matches('/'),
-            };
+            let path = criterion::ending(path, paths_end);
             let any_case = self.any_case && !path.is_empty();
-            RouteMatch::HostPath { host: host.cloned(), path: path.to_owned(), any_case }
+            RouteMatch::HostPath { host: host.cloned(), path, any_case }
         };
         hosts.iter().flat_map(|host| paths.iter().map(move |path| route(*host, path))).collect()
     }

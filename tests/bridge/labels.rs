@@ -158,7 +158,8 @@ async fn where_paths_are_prefixes_they_end_anywhere_and_the_longest_still_wins()
     for (host, path, app) in [
         ("a.example.com", "/api", "/api"),
         ("a.example.com", "/apiary", "/api"),
-        ("a.example.com", "/apis", "/api"),
+        ("a.example.com", "/apis", "/apis"),
+        ("a.example.com", "/apist", "/api"),
         ("a.example.com", "/apis/", "/apis"),
         ("a.example.com", "/apis/1", "/apis"),
         ("a.example.com", "/caseload", "/any-case"),

@@ -1,11 +1,11 @@
 //! Which routes take the requests of which others.
 
-use crate::config::PathEnd;
 use crate::model::RouteMatch;
+use crate::model::service::PREFIX_END;
 
 /// The routes that take every request that this one takes, itself left out: its host, the wildcard of it, every host; each
 /// prefix of its path; in any case too.
-pub(super) fn covering(route: &RouteMatch, paths_end: PathEnd) -> Vec<RouteMatch> {
+pub(super) fn covering(route: &RouteMatch) -> Vec<RouteMatch> {
     let RouteMatch::HostPath { host, path, any_case } = route else { return Vec::new() };
     let mut hosts = vec![host.clone()];
     if let Some(host) = host {
@@ -14,11 +14,11 @@ pub(super) fn covering(route: &RouteMatch, paths_end: PathEnd) -> Vec<RouteMatch
     }
     let mut covering = Vec::new();
     for host in hosts {
-        for prefix in prefixes(path, paths_end) {
+        for prefix in wider(path) {
             if !*any_case {
                 covering.push(RouteMatch::HostPath {
                     host: host.clone(),
-                    path: prefix.to_owned(),
+                    path: prefix.clone(),
                     any_case: false,
                 });
             }
@@ -40,7 +40,7 @@ pub(super) fn covering(route: &RouteMatch, paths_end: PathEnd) -> Vec<RouteMatch
 
 /// The route that `wide` has to have at the host of `narrow`, so that it comes before that: where the host of `wide` covers
 /// the other, and only its path is longer.
-pub(super) fn within(wide: &RouteMatch, narrow: &RouteMatch, paths_end: PathEnd) -> Option<RouteMatch> {
+pub(super) fn within(wide: &RouteMatch, narrow: &RouteMatch) -> Option<RouteMatch> {
     let (
         RouteMatch::HostPath { host: wide_host, path, any_case },
         RouteMatch::HostPath { host: Some(host), path: shorter, .. },
@@ -52,7 +52,7 @@ pub(super) fn within(wide: &RouteMatch, narrow: &RouteMatch, paths_end: PathEnd)
         None => true,
         Some(wide_host) => wide_host != host && wildcard(host).as_ref() == Some(wide_host),
     };
-    let longer = path.len() > shorter.len() && is_prefix(shorter, path, paths_end);
+    let longer = !path.eq_ignore_ascii_case(shorter) && takes(shorter, path);
     (covers && longer).then(|| RouteMatch::HostPath {
         host: Some(host.clone()),
         path: path.clone(),
@@ -61,7 +61,7 @@ pub(super) fn within(wide: &RouteMatch, narrow: &RouteMatch, paths_end: PathEnd)
 }
 
 /// Whether some request is taken by both.
-pub(super) fn overlap(one: &RouteMatch, other: &RouteMatch, paths_end: PathEnd) -> bool {
+pub(super) fn overlap(one: &RouteMatch, other: &RouteMatch) -> bool {
     let (
         RouteMatch::HostPath { host: one_host, path: one_path, .. },
         RouteMatch::HostPath { host: other_host, path: other_path, .. },
@@ -75,9 +75,7 @@ pub(super) fn overlap(one: &RouteMatch, other: &RouteMatch, paths_end: PathEnd) 
             one == other || wildcard(one).as_ref() == Some(other) || wildcard(other).as_ref() == Some(one)
         }
     };
-    let (short, long) =
-        if one_path.len() < other_path.len() { (one_path, other_path) } else { (other_path, one_path) };
-    hosts && is_prefix(short, long, paths_end)
+    hosts && (takes(one_path, other_path) || takes(other_path, one_path))
 }
 
 /// The wildcard that stands for an exact host.
@@ -88,14 +86,24 @@ fn wildcard(host: &str) -> Option<String> {
     host.split_once('.').map(|(_, parent)| format!("*.{parent}"))
 }
 
-/// A path and everything before one of its ends; the last is empty.
-fn prefixes(path: &str, paths_end: PathEnd) -> impl Iterator<Item = &str> {
-    let ends = move |at: &usize| paths_end == PathEnd::Prefixes || path.as_bytes().get(*at) == Some(&b'/');
-    let cuts = (0..path.len()).rev().filter(ends).filter_map(|at| path.get(..at));
+/// A path and everything before one of its slashes; the last is empty.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    let cuts = path.rmatch_indices('/').map(|(at, _)| &path[..at]);
     std::iter::once(path).chain(cuts)
 }
 
-/// Whether a path takes every request that a longer one takes, but for case.
-fn is_prefix(short: &str, long: &str, paths_end: PathEnd) -> bool {
-    prefixes(long, paths_end).any(|prefix| prefix.eq_ignore_ascii_case(short))
+/// The paths that take every request that this one takes, itself among them.
+fn wider(path: &str) -> impl Iterator<Item = String> {
+    let body = path.trim_end_matches(PREFIX_END);
+    let anywhere = (1..=body.len()).filter_map(|end| Some(format!("{}{PREFIX_END}", body.get(..end)?)));
+    prefixes(path).map(str::to_owned).chain(anywhere)
+}
+
+/// Whether a path takes every request that another takes, but for case.
+fn takes(wide: &str, narrow: &str) -> bool {
+    let (prefix, body) = match wide.strip_suffix(PREFIX_END) {
+        None => return prefixes(narrow).any(|prefix| prefix.eq_ignore_ascii_case(wide)),
+        Some(prefix) => (prefix, narrow.trim_end_matches(PREFIX_END)),
+    };
+    body.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

@@ -163,15 +163,17 @@ fn in_the_order_of_marathon_lb_the_weight_then_the_app_id_decide() {
 }
 
 #[test]
-fn where_paths_are_prefixes_one_shadows_longer_words_too() {
-    let wants = || [service("/a", &["x/one @1"]), service("/b", &["x/onetwo"])];
-    let order = LabelOrder::Causeway;
-    let mut claims = Claims::new(BTreeMap::new(), order).with_paths(PathEnd::Prefixes);
-    assert_eq!(settled(&mut claims, &wants()).0, [vec!["x/one"], vec![]]);
-    assert_eq!(settled(&mut fresh(), &wants()).0, [["x/one"], ["x/onetwo"]]);
-    let mut claims = Claims::new(BTreeMap::new(), order).with_paths(PathEnd::Prefixes);
-    let (won, _) = settled(&mut claims, &[service("/any", &["any/st @5"]), service("/h", &["a.x"])]);
-    assert_eq!(won[0], ["*/st", "a.x/st"], "it comes before the host it meets");
+fn a_path_that_ends_anywhere_shadows_longer_words_too() {
+    let mut claims = fresh();
+    let routes = [service("/a", &["x/one… @1"]), service("/b", &["x/onetwo…"]), service("/c", &["x/one"])];
+    assert_eq!(settled(&mut claims, &routes).0, [vec!["x/one…"], vec![], vec![]]);
+    let mut claims = fresh();
+    let routes =
+        [service("/a", &["x/one @1"]), service("/b", &["x/onetwo…"]), service("/c", &["x/one/two…"])];
+    assert_eq!(settled(&mut claims, &routes).0, [vec!["x/one"], vec!["x/onetwo…"], vec![]]);
+    let mut claims = fresh();
+    let (won, _) = settled(&mut claims, &[service("/any", &["any/st… @5"]), service("/h", &["a.x"])]);
+    assert_eq!(won[0], ["*/st…", "a.x/st…"], "it comes before the host it meets");
 }
 
 #[test]
