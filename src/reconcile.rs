@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
+use crate::haproxy::trial::Trial;
 use crate::haproxy::{Applied, Driver, HaproxyError};
 use crate::history::History;
 use crate::model::ServiceId;
@@ -84,6 +85,7 @@ pub struct Reconciler {
     driver: Driver,
     worker: Worker,
     writer: Writer,
+    trial: Trial,
     desired: Desired,
     /// Changes that have not come here yet.
     pending: Pending,
@@ -139,6 +141,7 @@ impl Reconciler {
             writer: Writer::new(driver.generations(), desired.good_blocks()),
             driver,
             worker: Worker::new(&config.haproxy),
+            trial: Trial::new(&config.haproxy),
             desired,
             pending,
             loaded,

@@ -87,6 +87,12 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The rules that count: those that are enabled, those for groups too.
+    #[must_use]
+    pub fn enabled(&self) -> Vec<Rule> {
+        self.rules.iter().map(|each| &each.rule).filter(|rule| rule.enabled).cloned().collect()
+    }
+
     /// The rules that apply to apps by themselves: enabled, and not for a group.
     #[must_use]
     pub fn of_apps(&self) -> Vec<Rule> {

@@ -1,5 +1,6 @@
 //! Pure: an app, its rule and its labels become services, or problems. Every dialect ends in the same [`Service`].
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -98,10 +99,10 @@ pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppSe
     let mut problems = Vec::new();
     let labels = AppLabels::parse(app, &mut problems);
     let tcp_port = bamboo_tcp_port(app, &mut problems);
-    let selected =
-        labels.any || tcp_port.is_some() || rule.is_some() || config.groups.iter().any(|group| group == "*");
-    let default_rule = !selected && config.default_rule;
-    if !selected && !default_rule {
+    // Bamboo's template has it for every app without a record, whatever else it gives to the app.
+    let default_rule = config.default_rule && !labels.any && rule.is_none();
+    let selected = labels.any || tcp_port.is_some() || rule.is_some() || default_rule;
+    if !selected && !config.groups.iter().any(|group| group == "*") {
         return AppServices::default();
     }
     let builder = Builder { app, terms, rule, default_rule, watched };
@@ -131,6 +132,25 @@ pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppSe
     }
     no_server_problem(app, &services, &mut problems);
     AppServices { services, problems }
+}
+
+/// Gives the services of an app what rules say to templates. A value that could end a line is left out.
+pub fn configure(found: &mut AppServices, app: &AppId, mut config: BTreeMap<String, String>) {
+    config.retain(|key, value| {
+        let harmless = !key.chars().chain(value.chars()).any(char::is_control);
+        if !harmless && !found.services.is_empty() {
+            found.problems.push(Problem::of(
+                app,
+                ProblemKind::Rule,
+                format!("config key {key:?} of its rule, or of one of its groups, holds a control character"),
+                "it is left out, as if it were not there: correct the rule",
+            ));
+        }
+        harmless
+    });
+    for service in &mut found.services {
+        service.config.clone_from(&config);
+    }
 }
 
 struct Builder<'a> {
@@ -229,6 +249,7 @@ impl Builder<'_> {
             client_ca,
             bind: bind.ok().flatten().filter(|_| port.is_some()),
             backend,
+            config: BTreeMap::new(),
             instances: self.app.instances,
             servers: self.servers(index, by_marathon),
         }
@@ -247,6 +268,7 @@ impl Builder<'_> {
             certificate: None,
             client_ca: None,
             backend: self.backend(index, Mode::Tcp, "leastconn"),
+            config: BTreeMap::new(),
             instances: self.app.instances,
             servers: self.servers(0, true),
         }
@@ -266,18 +288,16 @@ impl Builder<'_> {
         if weight == 0 && !labels.paths.is_empty() && self.terms.labels.order == LabelOrder::MarathonLb {
             weight = 1;
         }
-        let mut routes: Vec<Route> = labels
-            .matches(self.terms.labels.paths)
-            .into_iter()
-            .map(|matches| Route { matches, from_rule: false, weight })
-            .collect();
-        for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
+        let rule = self.rule;
+        let replaced = rule.is_some_and(|rule| rule.replace);
+        let of_labels = labels.matches(self.terms.labels.paths).into_iter().filter(|_| !replaced);
+        let mut routes: Vec<Route> =
+            of_labels.map(|matches| Route { weight, ..Route::new(matches) }).collect();
+        for route in rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
+            let order = rule.and_then(|rule| rule.order);
+            let of_rule = |matches| Route { from_rule: true, order, ..Route::new(matches) };
             match criterion::of_rule(route) {
-                Ok(matches) => routes.extend(matches.into_iter().map(|matches| Route {
-                    matches,
-                    from_rule: true,
-                    weight: 0,
-                })),
+                Ok(matches) => routes.extend(matches.into_iter().map(of_rule)),
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::Rule,
@@ -287,8 +307,11 @@ impl Builder<'_> {
             }
         }
         if self.default_rule && index == 0 {
-            match criterion::host_path(None, Some(self.app.id.as_str())).map(|route| self.ending(route)) {
-                Ok(matches) => routes.push(Route { matches, from_rule: false, weight: 0 }),
+            match criterion::path(self.app.id.as_str()) {
+                Ok(path) => {
+                    let path = criterion::ending(&path, self.terms.labels.paths);
+                    routes.push(Route::new(RouteMatch::Default(path)));
+                }
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::App,
@@ -301,14 +324,6 @@ impl Builder<'_> {
         routes.dedup();
         routes.shrink_to_fit();
         routes
-    }
-
-    /// The route with its path ending where the configuration says.
-    fn ending(&self, mut route: RouteMatch) -> RouteMatch {
-        if let RouteMatch::HostPath { path, .. } = &mut route {
-            *path = criterion::ending(path, self.terms.labels.paths);
-        }
-        route
     }
 
     /// The tasks that get requests: those that Marathon finds healthy, or all that run where HAProxy finds out.

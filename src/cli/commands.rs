@@ -1,5 +1,6 @@
 //! What the commands do.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
@@ -271,6 +272,7 @@ fn example_service() -> Service {
         certificate: None,
         client_ca: None,
         backend: Backend { check: true, ..Backend::new(name, Mode::Http, "roundrobin") },
+        config: BTreeMap::new(),
         instances: 0,
         servers: Vec::new(),
     }

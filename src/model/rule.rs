@@ -11,6 +11,8 @@ pub mod criterion;
 
 pub use criterion::{Criterion, HeaderCriterion};
 
+/// More criteria than any route needs; a line of HAProxy's takes 64 words.
+const CRITERIA_MAX: usize = 32;
 /// The end of a pattern that stands for every app of a group (`/team/**`).
 const GROUP: &str = "/**";
 
@@ -224,6 +226,9 @@ impl RuleRoute {
     /// # Errors
     /// Which value cannot be used, and what is expected.
     pub fn meaning(&self) -> Result<Meaning, String> {
+        if self.all.len().max(self.any.len()) > CRITERIA_MAX {
+            return Err(format!("it has more than {CRITERIA_MAX} criteria; use several routes"));
+        }
         let typed = self.host.is_some() || self.path.is_some() || !self.all.is_empty();
         match (&self.acl, typed, self.any.is_empty()) {
             (Some(_), true, _) | (Some(_), _, false) => {
@@ -261,6 +266,15 @@ impl RuleRoute {
                     criterion.kind()
                 ));
             }
+        }
+        let path =
+            all.iter().find_map(|each| if let Criterion::Path(path) = each { Some(path) } else { None });
+        let exact =
+            all.iter().find_map(|each| if let Criterion::PathExact(path) = each { Some(path) } else { None });
+        if let (Some(path), Some(exact)) = (path, exact)
+            && !format!("{exact}/").starts_with(&format!("{path}/"))
+        {
+            return Err(format!("no path is {exact:?} and below {path:?}"));
         }
         Ok(Meaning::All(all))
     }

@@ -17,6 +17,9 @@ impl Reconciler {
         self.probe_ports().await;
         for _ in 0..CULPRITS {
             let begun = Instant::now();
+            if self.try_texts().await && self.plans_anew() {
+                return Ok(());
+            }
             if matches!(self.driver, Driver::Managed(_)) && self.desired.try_own_ports() && self.plans_anew()
             {
                 return Ok(());
@@ -73,6 +76,26 @@ impl Reconciler {
         }
         let alerts = vec![format!("more than {CULPRITS} services are refused one after the other")];
         Err(HaproxyError::Check(crate::haproxy::CheckFailure { alerts }).into())
+    }
+
+    /// Criteria in words that are new are tried alone before anything else: some errors stop HAProxy at the first. True where
+    /// one was left out.
+    async fn try_texts(&mut self) -> bool {
+        let texts = self.desired.untried_texts();
+        if texts.is_empty() {
+            return false;
+        }
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        match self.trial.refused(&texts).await {
+            Ok(refused) => {
+                self.desired.refuse_texts(&refused);
+                !refused.is_empty()
+            }
+            Err(error) => {
+                tracing::debug!("{error}; the check of everything tells");
+                false
+            }
+        }
     }
 
     /// After somebody was put aside: without them there may be nothing left that needs a reload.

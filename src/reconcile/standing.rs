@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::Reconciler;
-use super::desired::PutAside;
+use super::desired::{Lacking, PutAside};
 
 use crate::config::HaproxyConfig;
 use crate::haproxy::HaproxyError;
@@ -30,6 +30,8 @@ pub struct Brought {
     pub epoch: Option<Epoch>,
     /// Services that are not on their newest block.
     pub put_aside: PutAside,
+    /// Services that lack a route, since HAProxy does not take its text.
+    pub lacking: Lacking,
 }
 
 impl Reconciler {
@@ -39,6 +41,7 @@ impl Reconciler {
             text: self.desired.running().cloned(),
             epoch: self.desired.epoch(),
             put_aside: self.desired.put_aside_now(),
+            lacking: self.desired.lacking_now(),
         });
     }
 }

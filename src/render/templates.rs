@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tera::{Context, Kwargs, State, Tera};
 
+use super::lines::Lines;
 use super::maps::{MapName, Maps};
 use super::{SERVERS_MARK, Shape};
 use crate::config::{StatsUser, TemplateConfig};
@@ -14,14 +15,16 @@ use crate::model::Service;
 
 const HEAD: &str = "head.cfg";
 const ROUTES: &str = "routes.cfg";
+const LINE: &str = "line.cfg";
 pub(super) const SERVICE: &str = "service.cfg";
 const MAP: &str = "map";
 /// Entries that the template of a map draws at once.
 const MAP_PIECE: usize = 1_000;
 
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     (HEAD, include_str!("../../templates/head.cfg")),
     (ROUTES, include_str!("../../templates/routes.cfg")),
+    (LINE, include_str!("../../templates/line.cfg")),
     (SERVICE, include_str!("../../templates/service.cfg")),
     (MAP, include_str!("../../templates/map")),
 ];
@@ -130,19 +133,6 @@ pub struct ClientHosts {
     pub hosts: Vec<String>,
 }
 
-/// A route by a criterion in words.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct AclRoute {
-    /// Whose it is.
-    pub app: String,
-    /// The name of the ACL.
-    pub name: String,
-    /// The backend it leads to.
-    pub backend: String,
-    /// The criterion.
-    pub acl: String,
-}
-
 #[derive(Serialize)]
 struct MapEntry<'a> {
     key: &'a str,
@@ -203,7 +193,7 @@ impl Templates {
     /// # Errors
     /// What does not.
     pub fn prove(&self, head: &HeadContext, example: &Service) -> Result<(), TemplateError> {
-        self.head(head, &[], &[example])?;
+        self.head(head, &Lines::default(), &[example])?;
         self.service(example, Some("*:1"), false)?;
         self.map(&Maps::default(), MapName::Hosts, &mut io::sink()).map_err(tera::Error::message)?;
         Ok(())
@@ -215,7 +205,7 @@ impl Templates {
     /// As [`Self::prove`].
     pub fn notices(&self, head: &HeadContext, example: &Service) -> Result<Vec<String>, TemplateError> {
         let mut notices = Vec::new();
-        let head_text = self.head(head, &[], &[example])?;
+        let head_text = self.head(head, &Lines::default(), &[example])?;
         let name = self.whole.as_deref();
         let (servers, where_to) = match name {
             Some(name) => (Arc::clone(&head_text), name),
@@ -228,7 +218,9 @@ impl Templates {
         }
         for map in MapName::ALL.into_iter().filter(|map| !head_text.contains(map.file())) {
             let is_off = (map == MapName::Ports && head.service_port_binds.is_empty())
-                || (map == MapName::Apps && head.bind_app_id.is_empty());
+                || (map == MapName::Apps && head.bind_app_id.is_empty())
+                // It is there as soon as a line of a rule is.
+                || map == MapName::Ranks;
             if !is_off {
                 let name = name.unwrap_or(HEAD);
                 notices.push(format!(
@@ -272,11 +264,11 @@ impl Templates {
     pub fn head(
         &self,
         head: &HeadContext,
-        acl_routes: &[AclRoute],
+        lines: &Lines,
         services: &[&Service],
     ) -> Result<Shape, TemplateError> {
         let mut context = Context::from_serialize(head)?;
-        context.insert("acl_routes", acl_routes);
+        context.insert("lines", lines);
         if self.whole.is_some() {
             context.insert("services", services);
         }

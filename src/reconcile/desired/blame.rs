@@ -8,6 +8,7 @@ use super::{Candidate, Desired};
 use crate::haproxy::generations::PREFIX_LINES;
 use crate::haproxy::{CheckFailure, HaproxyError};
 use crate::model::{Problem, ProblemKind, Route, Service, ServiceId};
+use crate::render::lines::NamedCriterion;
 use crate::render::{Block, DIR_MARK};
 use crate::view::Noted;
 
@@ -28,10 +29,12 @@ pub struct Quarantine {
 pub type PutAside = rpds::RedBlackTreeMapSync<ServiceId, Quarantine>;
 
 impl Desired {
-    /// What is wrong with services that are put aside.
+    /// What is wrong with services that are put aside, or lack a route that HAProxy does not take.
     #[must_use]
     pub fn problems(&self) -> BTreeMap<ServiceId, Problem> {
-        self.quarantine.iter().map(|(id, aside)| (id.clone(), aside.noted.problem.clone())).collect()
+        let lacking = self.lacking.iter();
+        let aside = self.quarantine.iter().map(|(id, aside)| (id, &aside.noted));
+        lacking.chain(aside).map(|(id, noted)| (id.clone(), noted.problem.clone())).collect()
     }
 
     /// How many services are put aside.
@@ -197,7 +200,9 @@ impl Desired {
     /// The service whose ACL stands on a line of the head.
     pub(super) fn owner_of_acl(&self, line: &str) -> Option<ServiceId> {
         let names: BTreeSet<&str> = line.split_whitespace().collect();
-        let route = self.acl_routes().into_iter().find(|route| names.contains(route.name.as_str()))?;
+        let lines = self.lines();
+        let is_named = |criterion: &NamedCriterion| names.contains(criterion.name.as_str());
+        let route = lines.all().find(|route| route.criteria.iter().chain(&route.except).any(is_named))?;
         let blocks = self.text.blocks.values();
         blocks
             .map(|block| &block.service)

@@ -84,8 +84,8 @@ pub(super) async fn problems(
     State(running): State<Running>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<ProblemPage>, ApiError> {
-    let put_aside = running.brought().put_aside;
-    let of_blocks = put_aside.values().map(|aside| &aside.noted);
+    let brought = running.brought();
+    let of_blocks = brought.put_aside.values().map(|aside| &aside.noted).chain(brought.lacking.values());
     let is_asked = |noted: &&Noted| {
         let problem = &noted.problem;
         filter.kind.as_deref().is_none_or(|kind| kind == problem.kind.name())
