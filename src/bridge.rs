@@ -1,7 +1,6 @@
 //! Wires everything, spawns it, watches over it, drains it. Whoever has read this has seen the whole.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -9,12 +8,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, HaproxyMode, OnExit};
+use crate::config::{Config, HaproxyConfig, HaproxyMode, OnExit};
+use crate::durable::{make_private_dir, tighten};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Certificates, Driver, External, Managed, stats};
 use crate::history::History;
 use crate::reconcile::desired::Desired;
+use crate::reconcile::orders::Orders;
 use crate::reconcile::standing::{Brought, Running};
 use crate::reconcile::{Outside, Pending, Reconciler};
 use crate::render::{Files, Templates};
@@ -25,8 +26,9 @@ use crate::state::State;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
 use crate::view::{Counts, View};
+use crate::web::api::status::Origins;
 use crate::web::marathon_lb::{self, Endpoints};
-use crate::web::{self, Door};
+use crate::web::{self, Door, Doors};
 
 pub mod inputs;
 
@@ -43,9 +45,9 @@ const COUNT: Duration = Duration::from_secs(1);
 /// # Errors
 /// What keeps it from starting, or which part ended.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
-    let lock = lock(&config.haproxy.state_dir)?;
+    let lock = lock(&config.haproxy)?;
     // Before HAProxy is touched: what cannot start leaves everything as it was.
-    let door = Door::open(&config.web)?;
+    let door = Door::open(&config)?;
     run_locked(config, door, stop, lock).await
 }
 
@@ -53,17 +55,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
 ///
 /// # Errors
 /// What keeps it from starting, or which part ended.
-pub async fn run_with(config: Config, door: Option<Door>, stop: CancellationToken) -> Result<()> {
-    let lock = lock(&config.haproxy.state_dir)?;
+pub async fn run_with(config: Config, door: Door, stop: CancellationToken) -> Result<()> {
+    let lock = lock(&config.haproxy)?;
     run_locked(config, door, stop, lock).await
 }
 
-async fn run_locked(
-    config: Config,
-    door: Option<Door>,
-    stop: CancellationToken,
-    _lock: std::fs::File,
-) -> Result<()> {
+async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: std::fs::File) -> Result<()> {
+    let doors = Doors::open(&config)?;
+    Doors::tell(&config);
     // Whoever drops this future ends every part of it.
     let _stopped = stop.clone().drop_guard();
     let metrics = Metrics::new(&config.statsd);
@@ -72,8 +71,12 @@ async fn run_locked(
     let (brought, running) = watch::channel(Brought::default());
     let (viewed, view) = watch::channel(View::default());
     let history = History::default();
-    let running = Running::new(running, &config.haproxy);
-    let seen = web::Seen { metrics: metrics.clone(), running, view, history: history.clone() };
+    let (orders, ordered) = Orders::new();
+    let running = Running::new(running, orders, &config.haproxy);
+    let origins = Origins::from(&config);
+    let marathon_status = std::sync::Arc::clone(&origins.marathon);
+    let seen =
+        web::Seen { metrics: metrics.clone(), running, view, history: history.clone(), origins, doors };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
     let managed = config.haproxy.mode == HaproxyMode::Managed;
@@ -91,6 +94,7 @@ async fn run_locked(
     let desired = Desired::new(templates, head, ports.clone(), (pages, certificates), &config);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
+    let _set_once = marathon_status.set(marathon.status());
     let mut state =
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
@@ -101,7 +105,7 @@ async fn run_locked(
         None
     });
     let endpoints = Endpoints::new(&config.haproxy, refresh.clone(), pending.clone());
-    let outside = Outside { brought, history };
+    let outside = Outside { brought, history, orders: ordered };
     let reconciler =
         Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), outside);
 
@@ -280,8 +284,15 @@ async fn fold(mut state: State, mut events: mpsc::Receiver<SourceMessage>, hold_
 }
 
 /// One Causeway a state directory: two would undo each other's work.
-fn lock(state_dir: &Path) -> Result<std::fs::File> {
-    crate::durable::make_private_dir(state_dir)?;
+fn lock(haproxy: &HaproxyConfig) -> Result<std::fs::File> {
+    let state_dir = &haproxy.state_dir;
+    make_private_dir(state_dir)?;
+    // The operator's HAProxy may have to read the maps in it; ours does not.
+    if haproxy.mode == HaproxyMode::Managed
+        && let Err(error) = tighten(state_dir, 0o700)
+    {
+        tracing::warn!("haproxy.state_dir: {error}: others may look into it; chmod 700 it");
+    }
     let path = state_dir.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     if file.try_lock().is_err() {

@@ -29,7 +29,7 @@ pub(crate) use policy::port_range;
 pub use rules::{RuleStoreKind, RulesConfig, ZookeeperAcl, ZookeeperConfig};
 pub use stats_users::StatsUser;
 pub use statsd::StatsdConfig;
-pub use web::WebConfig;
+pub use web::{WebAuth, WebConfig, WebTlsConfig};
 
 /// The whole configuration, one struct a concern.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -128,6 +128,18 @@ impl Config {
     #[must_use]
     pub fn rules_file(&self) -> PathBuf {
         self.rules.file.clone().unwrap_or_else(|| self.haproxy.state_dir.join("rules.toml"))
+    }
+
+    /// The file that holds users and tokens: `web.users_file`, or `users.toml` beside the state.
+    #[must_use]
+    pub fn users_file(&self) -> PathBuf {
+        self.web.users_file.clone().unwrap_or_else(|| self.haproxy.state_dir.join("users.toml"))
+    }
+
+    /// The Unix socket that Causeway answers on, which the command line uses.
+    #[must_use]
+    pub fn web_socket(&self) -> PathBuf {
+        self.web.socket(&self.haproxy.state_dir)
     }
 }
 

@@ -8,12 +8,14 @@ pub mod files;
 mod guards;
 pub mod lines;
 pub mod maps;
+mod masked;
 mod templates;
 pub mod text;
 
 pub use files::Files;
 pub use lines::{LineRoute, Lines};
-pub use templates::{ClientHosts, HeadContext, TemplateError, Templates};
+pub use masked::without_secrets;
+pub use templates::{ClientHosts, HeadContext, KeptTemplates, TemplateError, Templates};
 pub use text::{Block, Owners, Spare, Text};
 
 use maps::MapName;
@@ -28,28 +30,6 @@ pub type Shape = Arc<str>;
 
 /// A map entry: which map, key, value: a backend, or what is said of the backend that is the key.
 pub type MapEntry = (MapName, String, String);
-
-/// A configuration, or a difference of two, as people may see it: without passwords and their hashes, of user lists and of
-/// HAProxy's own statistics.
-#[must_use]
-pub fn without_secrets(config: &str) -> String {
-    config.split_inclusive('\n').map(|line| without_secret(line).unwrap_or_else(|| line.to_owned())).collect()
-}
-
-/// A line up to what it must not show; `None` where it has no such thing.
-fn without_secret(line: &str) -> Option<String> {
-    let mut words = line.trim_start_matches(['+', '-', ' ', '\t']).split_whitespace();
-    let secret = match (words.next()?, words.next()?) {
-        ("user", _) => {
-            words.find(|word| ["password", "insecure-password"].contains(word)).and(words.next())?
-        }
-        ("stats", "auth") => words.next()?,
-        _ => return None,
-    };
-    // What stands behind it may be a piece of it.
-    let shown = line.split_once(secret)?.0;
-    Some(format!("{shown}(not shown)\n"))
-}
 
 /// The map entries that lead to a service, and those that say what is done to its requests.
 #[must_use]

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogConfig, LogFormat};
 
 pub mod metrics;
-mod process;
+pub(crate) mod process;
 mod statsd;
 
 pub use metrics::Metrics;

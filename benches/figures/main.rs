@@ -11,12 +11,12 @@ mod changes;
 mod cost;
 mod latency;
 mod load;
-mod long;
 mod marathon;
 mod new_apps;
 mod process;
 mod report;
 mod sizes;
+mod soak;
 mod startup;
 mod vhosts;
 
@@ -32,7 +32,7 @@ const SECOND_ADDRESS: &str = "127.99.0.2";
 const MARATHON_PORT: u16 = 19_080;
 const SECOND_MARATHON_PORT: u16 = 19_090;
 
-/// All that run when none is named; `long` only runs when it is.
+/// All that run when none is named; `soak` only runs when it is.
 const FIGURES: [&str; 6] = ["startup", "sizes", "changes", "vhosts", "burst", "broken"];
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -81,7 +81,7 @@ async fn measure(name: &str, dir: &Path) -> Result<Vec<Table>> {
         "changes" => changes::bench(dir).await,
         "vhosts" => Ok(vec![vhosts::bench(dir).await?]),
         "burst" => Ok(vec![burst::bench(dir).await?]),
-        "long" => Ok(vec![long::bench(dir).await?]),
-        _ => Err(format!("there is no bench {name}; there are {} and long", FIGURES.join(", ")).into()),
+        "soak" => Ok(vec![soak::bench(dir).await?]),
+        _ => Err(format!("there is no bench {name}; there are {} and soak", FIGURES.join(", ")).into()),
     }
 }

@@ -86,8 +86,8 @@ impl Import {
         let streams = self.value("MARATHON_USE_EVENT_STREAM", "Marathon.UseEventStream");
         if streams.is_none_or(|(value, _)| value != "true") {
             self.imported.note(
-                "Marathon.UseEventStream: the event stream is always used; Marathon calls nobody back. Marathon's old \
-                 subscription to Bamboo.Endpoint can be deleted (/v2/eventSubscriptions)",
+                "Marathon.UseEventStream: events are always followed by Marathon's stream; its subscription to Bamboo.Endpoint \
+                 (/v2/eventSubscriptions) is not needed any more",
             );
         }
     }
@@ -174,10 +174,10 @@ impl Import {
             .unwrap_or(8000_u16);
         self.imported.set("web.listen", format!("127.0.0.1:{port}"), "-bind, BIND");
         self.imported.note(
-            "-bind: Causeway answers on loopback only, until it has users (docs/operating.md); Bamboo lets everybody write",
+            "-bind: Causeway answers on loopback only, until it has users (docs/web.md); Bamboo lets everybody write",
         );
         if self.value("BAMBOO_ENDPOINT", "Bamboo.Endpoint").is_some() {
-            self.imported.note("Bamboo.Endpoint: nobody needs it, since Marathon calls nobody back");
+            self.imported.note("Bamboo.Endpoint: it was for Marathon to call back, which is not needed");
         }
     }
 

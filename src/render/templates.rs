@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tera::{Context, Kwargs, State, Tera};
 
 use super::lines::Lines;
@@ -149,6 +149,23 @@ pub struct Templates {
     plain: bool,
     /// The text of services is drawn by a template of the operator's.
     custom: bool,
+    texts: BTreeMap<String, String>,
+}
+
+/// Templates as they are kept with a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptTemplates {
+    whole: Option<String>,
+    texts: BTreeMap<String, String>,
+}
+
+impl TryFrom<KeptTemplates> for Templates {
+    type Error = TemplateError;
+
+    /// Parses templates that were kept.
+    fn try_from(kept: KeptTemplates) -> Result<Self, TemplateError> {
+        Self::parse(kept.texts, kept.whole)
+    }
 }
 
 impl Templates {
@@ -161,7 +178,6 @@ impl Templates {
             std::fs::read_to_string(path)
                 .map_err(|cause| TemplateError::Read { path: path.display().to_string(), cause })
         };
-        let built_in = |name: &str| BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
         let mut texts: BTreeMap<String, String> =
             BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         if let Some(dir) = &config.dir {
@@ -176,6 +192,11 @@ impl Templates {
         if let Some(path) = &config.file {
             texts.insert(path.display().to_string(), read(path)?);
         }
+        Self::parse(texts, whole)
+    }
+
+    fn parse(texts: BTreeMap<String, String>, whole: Option<String>) -> Result<Self, TemplateError> {
+        let built_in = |name: &str| BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
         let plain = !texts.values().any(|text| text.contains("default-server"))
             && texts.get(SERVICE).is_some_and(|text| text.contains("service.backend.balance"));
         let custom = whole.is_some() || texts.get(SERVICE).map(String::as_str) != built_in(SERVICE);
@@ -184,8 +205,14 @@ impl Templates {
         tera.register_function("servers", Servers);
         let suffixes: Vec<String> = texts.keys().cloned().collect();
         tera.autoescape_on(suffixes);
-        tera.add_raw_templates(texts)?;
-        Ok(Self { tera, whole, plain, custom })
+        tera.add_raw_templates(texts.clone())?;
+        Ok(Self { tera, whole, plain, custom, texts })
+    }
+
+    /// The templates, to be kept with a generation.
+    #[must_use]
+    pub fn kept(&self) -> KeptTemplates {
+        KeptTemplates { whole: self.whole.clone(), texts: self.texts.clone() }
     }
 
     /// Checks that everything the templates name exists, by rendering an example.

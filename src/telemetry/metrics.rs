@@ -1,6 +1,7 @@
 //! What Causeway counts: one handle that is handed to whoever has something to tell. Prometheus and `/status` read it,
 //! StatsD is sent to as it happens, under Bamboo's names where Bamboo has one. `docs/metrics.md` lists all of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -210,6 +211,14 @@ impl Metrics {
         self.count("haproxy.reload.marathon.reloaded", 1);
         self.time("haproxy.reload.marathon.duration", took);
         self.round(RoundKind::Reload, took);
+    }
+
+    /// How often HAProxy was reloaded or started for each kind of reason, since Causeway started.
+    #[must_use]
+    pub fn reload_reasons(&self) -> BTreeMap<&'static str, u64> {
+        let counted = &self.0.families.reload_reasons;
+        let count = |kind| Some((kind, counted.get(&[("reason", kind)])?.get()));
+        Reason::KINDS.into_iter().filter_map(count).collect()
     }
 
     /// A reload, or what has to come before it, failed.

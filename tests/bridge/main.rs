@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "the stage of a test may panic as its tests may")]
 
 mod api;
+mod api_writes;
 mod claims;
 mod dynamic;
 mod external;

@@ -118,7 +118,14 @@ impl Rows<'_> {
         block.map_or(service.servers.len(), |block| block.slots.iter().filter(serves).count())
     }
 
+    /// A service as HAProxy has it, where somebody went back to an earlier generation: its labels of today do not count then.
+    pub(super) fn in_force<'b>(&'b self, service: &'b Service) -> &'b Service {
+        let text = self.brought.text.as_ref().filter(|_| self.brought.rolled_back.is_some());
+        text.and_then(|text| text.service(&service.id)).map_or(service, AsRef::as_ref)
+    }
+
     pub(super) fn row(&self, service: &Service) -> ServiceRow {
+        let in_force = self.in_force(service);
         let figures = self.figures_of(&service.id);
         let serving = self.serving(service);
         let of_block = usize::from(self.brought.put_aside.contains_key(&service.id));
@@ -126,9 +133,9 @@ impl Rows<'_> {
             app: service.id.app.to_string(),
             port_index: Some(service.id.port_index),
             state: self.state(service, serving),
-            mode: Some(service.backend.mode.as_str()),
-            hosts: service.routes.iter().map(|route| shown(&route.matches)).collect(),
-            port: service.port,
+            mode: Some(in_force.backend.mode.as_str()),
+            hosts: in_force.routes.iter().map(|route| shown(&route.matches)).collect(),
+            port: in_force.port,
             servers_serving: serving,
             servers_total: service.instances,
             requests_per_second: figures.and_then(|each| each.rates).map(|rates| rates.requests),
