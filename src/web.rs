@@ -28,6 +28,7 @@ mod caller;
 pub mod doors;
 mod error;
 mod fleet;
+pub mod marathon_lb;
 mod reread;
 #[allow(unused_qualifications, reason = "utoipa writes them")]
 pub mod rules;

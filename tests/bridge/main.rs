@@ -13,6 +13,7 @@ mod labels;
 mod labels_each;
 mod labels_live;
 mod leaving;
+mod marathon_lb;
 mod metrics;
 mod peers;
 mod raw;
