@@ -10,6 +10,7 @@ pub mod runtime;
 pub mod servers;
 pub mod service_ports;
 pub mod stats;
+pub mod trial;
 
 use std::time::Duration;
 

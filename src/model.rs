@@ -7,15 +7,20 @@ use serde::{Deserialize, Serialize};
 
 pub mod app;
 pub mod backend;
+pub mod crypt;
 pub mod problem;
+pub mod raw;
+pub mod route;
 pub mod rule;
 pub mod service;
 
 pub use app::{App, AppPort, Health, HealthCheck, HealthProtocol, Task, TaskState};
 pub use backend::{Backend, Extras, Location, Login, Protocol, Watch};
 pub use problem::{Problem, ProblemKind};
+pub use raw::{Raw, RawHead};
+pub use route::{Line, Route, RouteMatch};
 pub use rule::{Change, Criterion, Rule, RuleRoute};
-pub use service::{Bind, Marks, Mode, Route, RouteMatch, Server, Service, ServiceId};
+pub use service::{Bind, Marks, Mode, Server, Service, ServiceId};
 
 /// The absolute id of an app (`/group/app`), always with its leading slash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

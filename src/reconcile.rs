@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
+use crate::haproxy::trial::Trial;
 use crate::haproxy::{Applied, Driver, HaproxyError};
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
@@ -75,6 +76,7 @@ pub struct Reconciler {
     driver: Driver,
     worker: Worker,
     writer: Writer,
+    trial: Trial,
     desired: Desired,
     /// Changes that have not come here yet.
     pending: Pending,
@@ -87,6 +89,8 @@ pub struct Reconciler {
     dirty: bool,
     /// Reasons for a reload that wait for their time.
     waiting: BTreeSet<Reason>,
+    /// Somebody asked for a reload that is not done yet.
+    asked: bool,
     /// Nothing is rendered before every source is ready.
     ready: bool,
     retry: Option<Instant>,
@@ -128,6 +132,7 @@ impl Reconciler {
             writer: Writer::new(driver.generations(), desired.good_blocks()),
             driver,
             worker: Worker::new(&config.haproxy),
+            trial: Trial::new(&config.haproxy),
             desired,
             pending,
             loaded,
@@ -136,6 +141,7 @@ impl Reconciler {
             reloaded: None,
             dirty: false,
             waiting: BTreeSet::new(),
+            asked: false,
             ready: false,
             retry: None,
             no_reload_before: None,
@@ -180,6 +186,7 @@ impl Reconciler {
                     self.since = [self.since, since].into_iter().flatten().min();
                     self.take(changes);
                 }
+                () = self.pending.reload_asked() => (self.asked, self.dirty) = (true, true),
                 // A timer that is due now fires a millisecond later: whoever is ready at once would always be before it.
                 () = async {
                     if let Some(at) = next_round.filter(|at| *at > Instant::now()) {
@@ -189,6 +196,9 @@ impl Reconciler {
                     self.round().await;
                 }
                 Some(ordered) = self.outside.orders.recv() => self.obey(ordered).await,
+                Some(asker) = self.outside.copies.recv() => {
+                    let _gave_up = asker.send(self.desired.clone());
+                }
                 written = self.writer.done(), if writing => self.written(written),
                 found = audit::done(&mut self.auditing), if auditing => self.audited(found).await,
                 _ = advance.tick(), if leaving => self.advance().await,
@@ -417,6 +427,9 @@ impl Reconciler {
         }
         if head.is_err() {
             reasons.insert(Reason::Head);
+        }
+        if self.asked {
+            reasons.insert(Reason::Asked);
         }
         self.waiting = reasons;
         head?;

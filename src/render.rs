@@ -6,14 +6,16 @@ use crate::model::{Mode, Service};
 
 pub mod files;
 mod guards;
+pub mod lines;
 pub mod maps;
 mod masked;
 mod templates;
 pub mod text;
 
 pub use files::Files;
+pub use lines::{LineRoute, Lines};
 pub use masked::without_secrets;
-pub use templates::{AclRoute, ClientHosts, HeadContext, KeptTemplates, TemplateError, Templates};
+pub use templates::{ClientHosts, HeadContext, KeptTemplates, TemplateError, Templates};
 pub use text::{Block, Owners, Spare, Text};
 
 use maps::MapName;
@@ -41,6 +43,11 @@ pub fn map_entries(service: &Service, in_range: impl Fn(u16) -> bool) -> Vec<Map
         entries.extend(service.routes.iter().filter_map(|route| {
             let (map, key) = maps::entry_of(&route.matches)?;
             Some((map, key, backend.clone()))
+        }));
+        entries.extend(service.routes.iter().filter_map(|route| {
+            let (key, rank) = maps::rank_of(route)?;
+            // With the backend, so that nobody takes away an entry that is another's by now.
+            Some((MapName::Ranks, key, format!("{rank}/{backend}")))
         }));
         let marks = &service.marks;
         let mut mark = |map, value: &str| entries.push((map, backend.clone(), value.to_owned()));

@@ -1,5 +1,6 @@
 //! Pure: an app, its rule and its labels become services, or problems. Every dialect ends in the same [`Service`].
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -8,8 +9,8 @@ use sha1::{Digest, Sha1};
 use crate::config::{Checks, Config, HaproxyMode, LabelOrder, LabelsConfig, PortRange};
 use crate::haproxy::certificates;
 use crate::model::{
-    App, AppId, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, Rule, Server, Service, ServiceId,
-    Task, TaskState,
+    App, AppId, AppPort, Backend, Marks, Mode, Problem, ProblemKind, Route, RouteMatch, Rule, Server,
+    Service, ServiceId, Task, TaskState,
 };
 use crate::render::DIR_MARK;
 
@@ -20,6 +21,7 @@ pub mod exposure;
 mod health;
 mod labels;
 mod policy;
+pub mod raw;
 mod treatment;
 
 pub use labels::explained::{Explained, explained};
@@ -44,6 +46,8 @@ pub struct Terms {
     /// The directory of the certificates that labels name, as HAProxy reads it.
     pub(crate) tls_dir: Option<PathBuf>,
     policy: Policy,
+    /// Who may have raw text, and the operator's own.
+    raw: raw::Terms,
     /// Where HAProxy and Causeway listen; a server there would be themselves.
     own: Vec<(Option<IpAddr>, PortRange)>,
 }
@@ -57,6 +61,7 @@ impl From<&Config> for Terms {
             ca: config.tls.ca.as_ref().map(|_| format!("{dir}{}", certificates::AUTHORITIES)),
             tls_dir: config.tls.dir.as_ref().map(|_| PathBuf::from(format!("{dir}{}", certificates::NAMED))),
             policy: Policy::from(&config.policy),
+            raw: raw::Terms::from(&config.labels),
             own: config.listeners(),
         }
     }
@@ -64,7 +69,7 @@ impl From<&Config> for Terms {
 
 impl From<&LabelsConfig> for Terms {
     fn from(labels: &LabelsConfig) -> Self {
-        Self { labels: labels.clone(), ..Self::default() }
+        Self { labels: labels.clone(), raw: raw::Terms::from(labels), ..Self::default() }
     }
 }
 
@@ -73,6 +78,12 @@ impl Terms {
     pub(crate) fn checks(&self, app: &App, port_index: usize) -> Checks {
         let labels = AppLabels::parse(app, &mut Vec::new());
         labels.port(port_index).checks.unwrap_or(self.labels.checks)
+    }
+
+    /// Whether the operator lets an app have what leads to it.
+    pub(crate) fn allows(&self, app: &AppId, matches: &RouteMatch) -> bool {
+        let route = Route::new(matches.clone());
+        self.policy.allows_route(app, &route)
     }
 
     /// Takes out servers that are HAProxy or Causeway themselves: on this machine's loopback, at a port of theirs.
@@ -104,10 +115,10 @@ pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppSe
     let mut problems = Vec::new();
     let labels = AppLabels::parse(app, &mut problems);
     let tcp_port = bamboo_tcp_port(app, &mut problems);
-    let selected =
-        labels.any || tcp_port.is_some() || rule.is_some() || config.groups.iter().any(|group| group == "*");
-    let default_rule = !selected && config.default_rule;
-    if !selected && !default_rule {
+    // Bamboo's template has it for every app without a record, whatever else it gives to the app.
+    let default_rule = config.default_rule && !labels.any && rule.is_none();
+    let selected = labels.any || tcp_port.is_some() || rule.is_some() || default_rule;
+    if !selected && !config.groups.iter().any(|group| group == "*") {
         return AppServices::default();
     }
     let builder = Builder { app, terms, rule, default_rule, watched };
@@ -132,11 +143,33 @@ pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppSe
     if let Some(service) = services.iter_mut().find(|service| service.backend.mode == Mode::Http) {
         service.app_id_route = true;
     }
+    for service in services.iter_mut().filter(|service| service.id.port_index < app.ports.len()) {
+        raw::apply(app, labels.port(service.id.port_index), terms, service, &mut problems);
+    }
     for service in &mut services {
         terms.without_own(service, &mut problems);
     }
     no_server_problem(app, &services, &mut problems);
     AppServices { services, problems }
+}
+
+/// Gives the services of an app what rules say to templates. A value that could end a line is left out.
+pub fn configure(found: &mut AppServices, app: &AppId, mut config: BTreeMap<String, String>) {
+    config.retain(|key, value| {
+        let harmless = !key.chars().chain(value.chars()).any(char::is_control);
+        if !harmless && !found.services.is_empty() {
+            found.problems.push(Problem::of(
+                app,
+                ProblemKind::Rule,
+                format!("config key {key:?} of its rule, or of one of its groups, holds a control character"),
+                "it is left out, as if it were not there: correct the rule",
+            ));
+        }
+        harmless
+    });
+    for service in &mut found.services {
+        service.config.clone_from(&config);
+    }
 }
 
 struct Builder<'a> {
@@ -235,6 +268,7 @@ impl Builder<'_> {
             client_ca,
             bind: bind.ok().flatten().filter(|_| port.is_some()),
             backend,
+            config: BTreeMap::new(),
             instances: self.app.instances,
             servers: self.servers(index, by_marathon),
         }
@@ -253,6 +287,7 @@ impl Builder<'_> {
             certificate: None,
             client_ca: None,
             backend: self.backend(index, Mode::Tcp, "leastconn"),
+            config: BTreeMap::new(),
             instances: self.app.instances,
             servers: self.servers(0, true),
         }
@@ -272,15 +307,16 @@ impl Builder<'_> {
         if weight == 0 && !labels.paths.is_empty() && self.terms.labels.order == LabelOrder::MarathonLb {
             weight = 1;
         }
+        let rule = self.rule;
+        let replaced = rule.is_some_and(|rule| rule.replace);
+        let of_labels = labels.matches(self.terms.labels.paths).into_iter().filter(|_| !replaced);
         let mut routes: Vec<Route> =
-            labels.matches().into_iter().map(|matches| Route { matches, from_rule: false, weight }).collect();
-        for route in self.rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
+            of_labels.map(|matches| Route { weight, ..Route::new(matches) }).collect();
+        for route in rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
+            let order = rule.and_then(|rule| rule.order);
+            let of_rule = |matches| Route { from_rule: true, order, ..Route::new(matches) };
             match criterion::of_rule(route) {
-                Ok(matches) => routes.extend(matches.into_iter().map(|matches| Route {
-                    matches,
-                    from_rule: true,
-                    weight: 0,
-                })),
+                Ok(matches) => routes.extend(matches.into_iter().map(of_rule)),
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::Rule,
@@ -290,8 +326,11 @@ impl Builder<'_> {
             }
         }
         if self.default_rule && index == 0 {
-            match criterion::host_path(None, Some(self.app.id.as_str())) {
-                Ok(matches) => routes.push(Route { matches, from_rule: false, weight: 0 }),
+            match criterion::path(self.app.id.as_str()) {
+                Ok(path) => {
+                    let path = criterion::ending(&path, self.terms.labels.paths);
+                    routes.push(Route::new(RouteMatch::Default(path)));
+                }
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::App,

@@ -22,7 +22,7 @@ pub enum SourceEvent {
     Problems(AppId, Vec<Problem>),
     /// The full read is complete; apps that were not in it are gone.
     InitDone,
-    /// All rules that people wrote, with the ones that cannot be used.
+    /// All rules that people wrote and that are enabled, those for groups too, with what is wrong with others.
     Rules(Vec<Rule>, Vec<Problem>),
 }
 

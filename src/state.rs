@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::SafetyConfig;
-use crate::model::{App, AppId, Problem, ProblemKind, Rule, Service, ServiceId, TaskId};
+use crate::model::{App, AppId, Problem, ProblemKind, Service, ServiceId, TaskId};
 use crate::services::claims::Claims;
 use crate::services::deployment::{self, Group, Roles};
 use crate::services::{self, AppServices, Terms};
@@ -16,7 +16,7 @@ use crate::view::{self, Apps, Calendar, Noted, Settled, View, Wanted};
 pub type Changes = BTreeMap<ServiceId, Option<Arc<Service>>>;
 
 /// Everything that the sources said, folded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State {
     /// What there is to know for who asks.
     view: View,
@@ -39,14 +39,14 @@ pub struct State {
 }
 
 /// The versions of one service.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Versions {
     members: BTreeSet<AppId>,
     roles: Option<Roles>,
 }
 
 /// A full read that is not believed yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     since: Instant,
     apps: Apps,
@@ -212,21 +212,6 @@ impl State {
         self.rebuild([id.clone()])
     }
 
-    fn replace_rules(&mut self, rules: Vec<Rule>, problems: Vec<Problem>) -> Changes {
-        let rules: BTreeMap<AppId, Rule> = rules.into_iter().map(|rule| (rule.app.clone(), rule)).collect();
-        let old = std::mem::replace(&mut self.view.rules, Arc::new(rules));
-        let rules = &self.view.rules;
-        let changed: BTreeSet<AppId> =
-            old.keys().chain(rules.keys()).filter(|id| old.get(*id) != rules.get(*id)).cloned().collect();
-        let before = Arc::clone(&self.view.rule_problems);
-        self.view.rule_problems = self.note(problems, &before).into();
-        if self.rules_read {
-            return self.rebuild(changed);
-        }
-        self.rules_read = true;
-        self.rebuild_all()
-    }
-
     /// A full read is believed unless it takes away too much at once; then it has to hold up for a time.
     fn judge(&mut self, incoming: Apps, now: Instant) -> Changes {
         let loss = self.loss(&incoming);
@@ -306,7 +291,8 @@ impl State {
     }
 
     fn rebuild_all(&mut self) -> Changes {
-        let all: BTreeSet<AppId> = self.view.apps.keys().chain(self.view.rules.keys()).cloned().collect();
+        let of_apps = self.view.rules.iter().filter(|(_, rule)| rule.group().is_none()).map(|(id, _)| id);
+        let all: BTreeSet<AppId> = self.view.apps.keys().chain(of_apps).cloned().collect();
         self.rebuild(all)
     }
 
@@ -380,7 +366,13 @@ impl State {
         let of = |id: &AppId| {
             let watched = self.held.as_ref().is_some_and(|held| held.loss.apps.contains(id));
             match self.view.apps.get(id) {
-                Some(app) => services::of(app, self.view.rules.get(id), &self.view.terms, watched),
+                Some(app) => {
+                    let mut found = services::of(app, self.view.rules.get(id), &self.view.terms, watched);
+                    if !self.view.rules.is_empty() {
+                        services::configure(&mut found, id, self.config_of(id));
+                    }
+                    found
+                }
                 None => AppServices::default(),
             }
         };
@@ -464,5 +456,6 @@ fn held_problem(loss: &Loss) -> Problem {
     }
 }
 
+mod rules;
 #[cfg(test)]
 mod tests;

@@ -80,6 +80,7 @@ fn texts_of_old_changes_are_let_go_of_before_they_are_too_much() {
             certificate: None,
             client_ca: None,
             backend: Backend::new(format!("h_a_{number}"), Mode::Http, "roundrobin"),
+            config: Default::default(),
             instances: 1,
             servers: Vec::new(),
         };

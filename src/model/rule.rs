@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{AppId, Timestamp};
 
@@ -11,6 +12,8 @@ pub mod criterion;
 
 pub use criterion::{Criterion, HeaderCriterion};
 
+/// More criteria than any route needs; a line of HAProxy's takes 64 words.
+const CRITERIA_MAX: usize = 32;
 /// The end of a pattern that stands for every app of a group (`/team/**`).
 const GROUP: &str = "/**";
 
@@ -41,7 +44,7 @@ pub struct Rule {
 }
 
 /// Who changed a rule, when, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// The user.
@@ -49,6 +52,7 @@ pub struct Change {
     pub by: String,
     /// The time, UTC, as RFC 3339 writes it.
     #[serde(default)]
+    #[schema(value_type = String)]
     pub at: Timestamp,
     /// The reason, in the user's words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -56,7 +60,7 @@ pub struct Change {
 }
 
 /// One route of a rule: typed criteria or a free HAProxy criterion, and the port it leads to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleRoute {
     /// The host, or `*.parent` for one label below it. Short for a host in `all`.
@@ -224,6 +228,9 @@ impl RuleRoute {
     /// # Errors
     /// Which value cannot be used, and what is expected.
     pub fn meaning(&self) -> Result<Meaning, String> {
+        if self.all.len().max(self.any.len()) > CRITERIA_MAX {
+            return Err(format!("it has more than {CRITERIA_MAX} criteria; use several routes"));
+        }
         let typed = self.host.is_some() || self.path.is_some() || !self.all.is_empty();
         match (&self.acl, typed, self.any.is_empty()) {
             (Some(_), true, _) | (Some(_), _, false) => {
@@ -261,6 +268,15 @@ impl RuleRoute {
                     criterion.kind()
                 ));
             }
+        }
+        let path =
+            all.iter().find_map(|each| if let Criterion::Path(path) = each { Some(path) } else { None });
+        let exact =
+            all.iter().find_map(|each| if let Criterion::PathExact(path) = each { Some(path) } else { None });
+        if let (Some(path), Some(exact)) = (path, exact)
+            && !format!("{exact}/").starts_with(&format!("{path}/"))
+        {
+            return Err(format!("no path is {exact:?} and below {path:?}"));
         }
         Ok(Meaning::All(all))
     }

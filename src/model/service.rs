@@ -1,8 +1,10 @@
 //! A service: one service port of an app, with the routes that lead to it and the servers behind it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, Backend, Endpoint, TaskId};
+use super::{AppId, Backend, Endpoint, Route, TaskId};
 
 /// Which service: the app, and the index of its port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,6 +51,7 @@ impl Service {
             && self.certificate == other.certificate
             && self.client_ca == other.client_ca
             && self.backend == other.backend
+            && self.config == other.config
     }
 
     /// Whether somebody is kept out of it: by a login, by the network, by a client's certificate, or everybody.
@@ -107,6 +110,9 @@ pub struct Service {
     pub client_ca: Option<String>,
     /// The backend.
     pub backend: Backend,
+    /// What rules say to templates: the app's own keys over those of its groups. Without control characters.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
     /// How many tasks the app is to have: what its backend needs room for.
     pub instances: usize,
     /// The tasks that get requests, by task id.
@@ -135,6 +141,9 @@ pub struct Bind {
     pub options: Vec<String>,
 }
 
+/// What stands at the end of a route's path that may end anywhere, in the middle of a word too: no path holds it.
+pub const PREFIX_END: char = '…';
+
 /// A task inside a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
@@ -142,40 +151,4 @@ pub struct Server {
     pub task: TaskId,
     /// Where it is reached.
     pub endpoint: Endpoint,
-}
-
-/// What brings a request to a service, and who said so.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Route {
-    /// What a request has to look like.
-    #[serde(rename = "match")]
-    pub matches: RouteMatch,
-    /// True where a rule made it; a rule beats a label.
-    pub from_rule: bool,
-    /// What somebody said about its order: a higher one is looked up first; 0 where nobody did.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub weight: i32,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
-fn is_zero(weight: &i32) -> bool {
-    *weight == 0
-}
-
-/// What a request has to look like.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RouteMatch {
-    /// An exact host, or `*.parent`, or none; and a path, empty for every path.
-    HostPath {
-        /// The host in lower case; `None` for any.
-        host: Option<String>,
-        /// The path prefix, without a `/` at its end; empty for every path. In lower case where case does not count.
-        path: String,
-        /// True where upper and lower case of the path are the same.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        any_case: bool,
-    },
-    /// The text of one HAProxy criterion.
-    Acl(String),
 }

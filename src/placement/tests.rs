@@ -17,6 +17,7 @@ fn service(tasks: &[&str]) -> Service {
         certificate: None,
         client_ca: None,
         backend: Backend::new("h_a_0", Mode::Http, "roundrobin"),
+        config: Default::default(),
         instances: tasks.len(),
         servers: tasks.iter().map(server).collect(),
     }

@@ -10,12 +10,11 @@ use crate::config::Config;
 use crate::haproxy::Certificates;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
-use crate::model::{RouteMatch, Service, ServiceId, TaskId};
+use crate::model::{Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room, without_room};
 use crate::render::files::TextFiles;
 use crate::render::{
-    AclRoute, Block, ClientHosts, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text,
-    map_entries,
+    Block, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text, map_entries,
 };
 
 use super::good::{self, Blocks};
@@ -27,17 +26,21 @@ mod blame;
 mod certificates;
 mod earlier;
 mod happened;
+mod head;
 mod orders;
+mod raw;
 mod running;
 mod spares;
+mod texts;
 
 pub use blame::PutAside;
 pub use happened::Happened;
 pub(super) use running::Names;
 use spares::{SpareTerms, Stock};
+pub use texts::Lacking;
 
-/// What HAProxy is to be brought to.
-#[derive(Debug)]
+/// What HAProxy is to be brought to. What a copy comes to is never written down.
+#[derive(Clone, Debug)]
 pub struct Desired {
     templates: Arc<Templates>,
     /// Those of the configuration, while somebody went back to others.
@@ -78,6 +81,11 @@ pub struct Desired {
     /// Who was put aside and is tried again, and since when something is wrong with it.
     tried_again: Option<(ServiceId, SystemTime)>,
     head_stale: bool,
+    /// What the keys begin with of map entries on which a line of the head depends.
+    guarded: BTreeSet<String>,
+    /// Criteria in words that HAProxy does not take, and what it says.
+    refused_texts: BTreeMap<String, String>,
+    lacking: Lacking,
     /// The services that changed since the last round that got through, as they were before.
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
 }
@@ -131,6 +139,9 @@ impl Desired {
             quarantine: PutAside::default(),
             tried_again: None,
             head_stale: true,
+            guarded: BTreeSet::new(),
+            refused_texts: BTreeMap::new(),
+            lacking: Lacking::default(),
             before: BTreeMap::new(),
         };
         desired.gather_extra();
@@ -256,28 +267,6 @@ impl Desired {
         Files::of(&self.files(&candidate.text))
     }
 
-    /// Renders the head again, if something in it changed.
-    ///
-    /// # Errors
-    /// A template that fails.
-    pub fn render_head(&mut self) -> Result<(), TemplateError> {
-        if self.head_stale {
-            if !self.head.service_port_binds.is_empty() {
-                self.head.service_port_binds = self.binds_ahead();
-            }
-            let certificates: BTreeSet<&String> =
-                self.text.blocks.values().filter_map(|block| block.service.certificate.as_ref()).collect();
-            self.head.service_certificates = certificates.into_iter().cloned().collect();
-            self.head.client_hosts = self.client_hosts();
-            let acl_routes = self.acl_routes();
-            let services: Vec<&Service> =
-                self.text.blocks.values().map(|block| block.service.as_ref()).collect();
-            self.text.head = self.templates.head(&self.head, &acl_routes, &services)?;
-            self.head_stale = false;
-        }
-        Ok(())
-    }
-
     /// Whether a service is there by right: one that is not is only kept, empty, until HAProxy reads its text anew.
     fn is_wanted(&self, id: &ServiceId) -> bool {
         self.services.contains_key(id) && self.quarantine.get(id).is_none_or(|aside| !aside.left_out)
@@ -308,6 +297,13 @@ impl Desired {
             },
             _ => (None, None),
         };
+        let service = match service {
+            Some(service) => Some(self.without_refused(service)),
+            None => {
+                self.lacking.remove_mut(id);
+                None
+            }
+        };
         let old = self.take_out(id);
         // What runs stays, empty, until HAProxy reads its text anew: its connections end, and no reload is needed.
         let kept = || {
@@ -321,8 +317,9 @@ impl Desired {
         };
         self.dirty.insert(id.clone());
         let of_head = |service: Option<&Service>| {
-            service
-                .is_some_and(|each| has_acl_route(each) || each.bind.is_some() || each.certificate.is_some())
+            service.is_some_and(|each| {
+                self.meets_lines(each) || each.bind.is_some() || each.certificate.is_some()
+            })
         };
         let (was, is) = (old.as_ref().map(|old| old.service.as_ref()), service.as_deref());
         let same = matches!((was, is), (Some(was), Some(is)) if was.same_shape(is));
@@ -435,6 +432,16 @@ impl Desired {
         self.dirty.insert(id.clone());
     }
 
+    /// The text as it should be.
+    pub(crate) fn text(&self) -> &Text {
+        &self.text
+    }
+
+    /// The map entries that a service should have.
+    pub(crate) fn entries_of(&self, id: &ServiceId) -> Vec<MapEntry> {
+        self.text.service(id).map(|service| self.entries(service)).unwrap_or_default()
+    }
+
     fn entries(&self, service: &Service) -> Vec<MapEntry> {
         map_entries(service, |port| self.ports.contains(port))
     }
@@ -443,46 +450,4 @@ impl Desired {
         let block = self.text.blocks.get(id)?;
         Some(Wanted { block, entries: self.entries(&block.service) })
     }
-
-    /// The hosts whose clients have to show a certificate.
-    fn client_hosts(&self) -> Vec<ClientHosts> {
-        let of_service = |service: &Service| {
-            let ca = service.client_ca.clone()?;
-            let own = || format!("{}{}", self.head.dir, self.head.default_certificate);
-            let certificate = service.certificate.clone().unwrap_or_else(own);
-            let hosts = service.routes.iter().filter_map(|route| match &route.matches {
-                RouteMatch::HostPath { host, .. } => host.clone(),
-                RouteMatch::Acl(_) => None,
-            });
-            let hosts: Vec<String> = hosts.collect::<BTreeSet<_>>().into_iter().collect();
-            (!hosts.is_empty()).then_some(ClientHosts { certificate, ca, hosts })
-        };
-        let mut hosts: Vec<_> =
-            self.text.blocks.values().filter_map(|block| of_service(&block.service)).collect();
-        hosts.sort();
-        hosts
-    }
-
-    fn acl_routes(&self) -> Vec<AclRoute> {
-        let mut routes = Vec::new();
-        for service in self.text.blocks.values().map(|block| &block.service) {
-            let acls = service.routes.iter().filter_map(|route| match &route.matches {
-                RouteMatch::Acl(text) => Some(text),
-                RouteMatch::HostPath { .. } => None,
-            });
-            for (index, acl) in acls.enumerate() {
-                routes.push(AclRoute {
-                    app: service.id.app.to_string(),
-                    name: format!("rule_{}_{index}", service.backend.name),
-                    backend: service.backend.name.clone(),
-                    acl: acl.clone(),
-                });
-            }
-        }
-        routes
-    }
-}
-
-fn has_acl_route(service: &Service) -> bool {
-    service.routes.iter().any(|route| matches!(route.matches, RouteMatch::Acl(_)))
 }

@@ -8,11 +8,12 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use super::Reconciler;
-use super::desired::PutAside;
+use super::desired::{Desired, Lacking, PutAside};
 use super::orders::{Order, OrderError, Ordered, Orders};
 use super::rollback::RolledBack;
 
 use crate::config::HaproxyConfig;
+use crate::forecast::CopyRequests;
 use crate::haproxy::runtime::{Client, Epoch, Info, Processes, command};
 use crate::haproxy::servers::{StateReader, Use, parse_uses};
 use crate::haproxy::stats::{ServerFigures, parse_servers};
@@ -36,6 +37,8 @@ pub struct Brought {
     pub put_aside: PutAside,
     /// The generation that somebody went back to.
     pub rolled_back: Option<Arc<RolledBack>>,
+    /// Services that lack a route, since HAProxy does not take its text.
+    pub lacking: Lacking,
 }
 
 impl Reconciler {
@@ -46,11 +49,12 @@ impl Reconciler {
             epoch: self.desired.epoch(),
             put_aside: self.desired.put_aside_now(),
             rolled_back: self.desired.rolled_back().cloned(),
+            lacking: self.desired.lacking_now(),
         });
     }
 }
 
-/// Whom the reconciler tells, besides the log and the metrics.
+/// Whom the reconciler tells and answers, besides the log and the metrics.
 #[derive(Debug)]
 pub struct Outside {
     /// Who asks what HAProxy was brought to.
@@ -59,6 +63,8 @@ pub struct Outside {
     pub history: History,
     /// Orders of people.
     pub orders: mpsc::Receiver<Ordered>,
+    /// Who works out what would come, on a copy of what is desired.
+    pub copies: CopyRequests<Desired>,
 }
 
 /// What runs, for who asks while the reconciler works.

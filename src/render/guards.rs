@@ -3,7 +3,7 @@
 use crate::model::{Extras, Service};
 
 use super::templates::SERVICE;
-use super::{HeadContext, TemplateError, Templates};
+use super::{HeadContext, Lines, TemplateError, Templates};
 
 /// Takes one guard away; false where the service has none of the kind.
 type Without = fn(&mut Service) -> bool;
@@ -30,7 +30,7 @@ impl Templates {
             return Ok(());
         }
         let draw = |service: &Service| match self.is_whole() {
-            true => self.head(head, &[], &[service]),
+            true => self.head(head, &Lines::default(), &[service]),
             false => self.service(service, None, false),
         };
         let drawn = draw(service)?;

@@ -7,21 +7,24 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tera::{Context, Kwargs, State, Tera};
 
+use super::lines::Lines;
 use super::maps::{MapName, Maps};
 use super::{SERVERS_MARK, Shape};
-use crate::config::TemplateConfig;
-use crate::model::Service;
+use crate::config::{StatsUser, TemplateConfig};
+use crate::model::{RawHead, Service};
 
 const HEAD: &str = "head.cfg";
 const ROUTES: &str = "routes.cfg";
+const LINE: &str = "line.cfg";
 pub(super) const SERVICE: &str = "service.cfg";
 const MAP: &str = "map";
 /// Entries that the template of a map draws at once.
 const MAP_PIECE: usize = 1_000;
 
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     (HEAD, include_str!("../../templates/head.cfg")),
     (ROUTES, include_str!("../../templates/routes.cfg")),
+    (LINE, include_str!("../../templates/line.cfg")),
     (SERVICE, include_str!("../../templates/service.cfg")),
     (MAP, include_str!("../../templates/map")),
 ];
@@ -97,6 +100,12 @@ pub struct HeadContext {
     pub bind_app_id: String,
     /// The address of the statistics; empty: none.
     pub bind_stats: String,
+    /// True where the statistics are listened on at loopback only.
+    pub stats_local: bool,
+    /// Who may log in there.
+    pub stats_users: Vec<StatsUser>,
+    /// The socket on which Causeway answers for marathon-lb.
+    pub marathon_lb_socket: String,
     /// Addresses with the ranges of service ports.
     pub service_port_binds: Vec<String>,
     /// True where there are certificates.
@@ -111,6 +120,10 @@ pub struct HeadContext {
     pub trusted_proxies: String,
     /// What stands before the path of a map or a page: nothing, or the mark of the generation.
     pub dir: &'static str,
+    /// What the operator's templates of marathon-lb add.
+    pub raw: RawHead,
+    /// What the raw text of services adds to the shared frontends: it leads to them.
+    pub raw_routes: RawHead,
 }
 
 /// Hosts whose clients have to show a certificate.
@@ -122,19 +135,6 @@ pub struct ClientHosts {
     pub ca: String,
     /// The hosts.
     pub hosts: Vec<String>,
-}
-
-/// A route by a criterion in words.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct AclRoute {
-    /// Whose it is.
-    pub app: String,
-    /// The name of the ACL.
-    pub name: String,
-    /// The backend it leads to.
-    pub backend: String,
-    /// The criterion.
-    pub acl: String,
 }
 
 #[derive(Serialize)]
@@ -224,7 +224,7 @@ impl Templates {
     /// # Errors
     /// What does not.
     pub fn prove(&self, head: &HeadContext, example: &Service) -> Result<(), TemplateError> {
-        self.head(head, &[], &[example])?;
+        self.head(head, &Lines::default(), &[example])?;
         self.service(example, Some("*:1"), false)?;
         self.map(&Maps::default(), MapName::Hosts, &mut io::sink()).map_err(tera::Error::message)?;
         Ok(())
@@ -236,7 +236,7 @@ impl Templates {
     /// As [`Self::prove`].
     pub fn notices(&self, head: &HeadContext, example: &Service) -> Result<Vec<String>, TemplateError> {
         let mut notices = Vec::new();
-        let head_text = self.head(head, &[], &[example])?;
+        let head_text = self.head(head, &Lines::default(), &[example])?;
         let name = self.whole.as_deref();
         let (servers, where_to) = match name {
             Some(name) => (Arc::clone(&head_text), name),
@@ -249,7 +249,9 @@ impl Templates {
         }
         for map in MapName::ALL.into_iter().filter(|map| !head_text.contains(map.file())) {
             let is_off = (map == MapName::Ports && head.service_port_binds.is_empty())
-                || (map == MapName::Apps && head.bind_app_id.is_empty());
+                || (map == MapName::Apps && head.bind_app_id.is_empty())
+                // It is there as soon as a line of a rule is.
+                || map == MapName::Ranks;
             if !is_off {
                 let name = name.unwrap_or(HEAD);
                 notices.push(format!(
@@ -293,11 +295,11 @@ impl Templates {
     pub fn head(
         &self,
         head: &HeadContext,
-        acl_routes: &[AclRoute],
+        lines: &Lines,
         services: &[&Service],
     ) -> Result<Shape, TemplateError> {
         let mut context = Context::from_serialize(head)?;
-        context.insert("acl_routes", acl_routes);
+        context.insert("lines", lines);
         if self.whole.is_some() {
             context.insert("services", services);
         }

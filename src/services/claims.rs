@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::LabelOrder;
-use crate::model::{AppId, Problem, ProblemKind, Route, RouteMatch, Service, ServiceId};
+use crate::model::{AppId, Line, Problem, ProblemKind, Route, RouteMatch, Service, ServiceId};
 
 mod cover;
 #[cfg(test)]
@@ -21,27 +21,48 @@ impl std::fmt::Display for Claimed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Port(port) => write!(f, "service port {port}"),
-            Self::Route(RouteMatch::HostPath { host, path, any_case }) => {
-                let path = if path.is_empty() { "/" } else { path };
-                let case = if *any_case { " in any case" } else { "" };
-                write!(f, "route {}{path}{case}", host.as_deref().unwrap_or("*"))
-            }
-            Self::Route(RouteMatch::Acl(text)) => write!(f, "acl {text}"),
+            Self::Route(route) => route.fmt(f),
         }
     }
 }
 
-/// A claim; the least one wins where nobody holds the thing: a rule before a label, then the higher weight, then the lower
-/// app id, then the lower port index.
+/// A claim; the least one wins where nobody holds the thing: the lower order, one before none, then the higher weight, then
+/// a rule before a label, then the lower app id, then the lower port index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
+    rank: Rank,
     from_label: bool,
-    weight: Reverse<i32>,
     service: ServiceId,
 }
 
+/// What somebody said about the order of a route; the least is looked up first, however specific others are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    no_order: bool,
+    order: i64,
+    weight: Reverse<i32>,
+}
+
+impl Rank {
+    const NONE: Self = Self { no_order: true, order: 0, weight: Reverse(0) };
+
+    fn of(route: &Route) -> Self {
+        let (no_order, order) = (route.order.is_none(), route.order.unwrap_or_default());
+        Self { no_order, order, weight: Reverse(route.weight) }
+    }
+}
+
+impl std::fmt::Display for Rank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.no_order {
+            true => write!(f, "weight {}", self.weight.0),
+            false => write!(f, "order {}", self.order),
+        }
+    }
+}
+
 /// Who wants a thing, and who has it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Claimants {
     /// The best first. Nearly always there is one: a list takes least room.
     claims: Vec<Claim>,
@@ -52,7 +73,7 @@ struct Claimants {
 impl Claimants {
     fn winner(&self, order: LabelOrder, is_port: bool) -> Option<&Claim> {
         let first = self.claims.first()?;
-        let as_good = |claim: &&Claim| claim.from_label == first.from_label && claim.weight == first.weight;
+        let as_good = |claim: &&Claim| claim.from_label == first.from_label && claim.rank == first.rank;
         let holds = |claim: &&Claim| self.holder.as_ref() == Some(&claim.service);
         let by_holder = order == LabelOrder::Causeway || is_port;
         let holder = self.claims.iter().take_while(as_good).find(holds).filter(|_| by_holder);
@@ -61,15 +82,17 @@ impl Claimants {
 }
 
 /// Every claim, kept so that one changed app costs its own claims only.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Claims {
     by_thing: BTreeMap<Claimed, Claimants>,
     by_app: BTreeMap<AppId, Vec<(Claimed, Claim)>>,
     /// Ports that no service may have, and why.
     reserved: BTreeMap<u16, String>,
     order: LabelOrder,
-    /// Claims whose weight somebody said: where there are none, no route shadows another.
-    weighted: usize,
+    /// Claims whose rank somebody said: where there are none, no route shadows another.
+    ranked: usize,
+    /// Those of them that come after what has none.
+    negative: usize,
 }
 
 impl Claims {
@@ -117,13 +140,15 @@ impl Claims {
             .collect();
         let mut affected = if self.shadows() { self.related(&changed) } else { BTreeSet::new() };
         for (thing, claim) in self.by_app.remove(app).unwrap_or_default() {
-            self.weighted -= usize::from(claim.weight.0 != 0);
+            self.ranked -= usize::from(claim.rank != Rank::NONE);
+            self.negative -= usize::from(claim.rank > Rank::NONE);
             let Some(claimants) = self.by_thing.get_mut(&thing) else { continue };
             claimants.claims.retain(|other| *other != claim);
             affected.extend(claimants.claims.iter().map(|claim| claim.service.app.clone()));
         }
         for (thing, claim) in &claims {
-            self.weighted += usize::from(claim.weight.0 != 0);
+            self.ranked += usize::from(claim.rank != Rank::NONE);
+            self.negative += usize::from(claim.rank > Rank::NONE);
             let claimants = self.by_thing.entry(thing.clone()).or_default();
             affected.extend(claimants.claims.iter().map(|claim| claim.service.app.clone()));
             if let Err(place) = claimants.claims.binary_search(claim) {
@@ -160,7 +185,7 @@ impl Claims {
             None => self.wins(&service.id, Claimed::Port(*port), &mut problems),
         });
         settled.routes.retain(|route| {
-            matches!(route.matches, RouteMatch::Acl(_))
+            matches!(route.matches, RouteMatch::Default(_))
                 || self.wins(&service.id, Claimed::Route(route.matches.clone()), &mut problems)
         });
         if self.shadows() {
@@ -184,14 +209,14 @@ impl Claims {
 
     /// Whether one route may be looked up before another that is more specific.
     fn shadows(&self) -> bool {
-        self.weighted > 0 || self.order == LabelOrder::MarathonLb
+        self.ranked > 0 || self.order == LabelOrder::MarathonLb
     }
 
     /// Whether `one` comes before `other`, however specific they are.
     fn comes_before(&self, one: &Claim, other: &Claim) -> bool {
         match self.order {
-            LabelOrder::Causeway => one.weight < other.weight,
-            LabelOrder::MarathonLb => (one.weight, &one.service) < (other.weight, &other.service),
+            LabelOrder::Causeway => one.rank < other.rank,
+            LabelOrder::MarathonLb => (one.rank, &one.service) < (other.rank, &other.service),
         }
     }
 
@@ -202,24 +227,24 @@ impl Claims {
     /// Whether a route can be reached: no other comes before it that takes every request that it takes.
     fn is_seen(&self, id: &ServiceId, route: &Route, problems: &mut Vec<Problem>) -> bool {
         let own = claim_of(id, route);
+        // Between a line and a map entry only what somebody said decides.
+        let first = |claim: &Claim| match route.matches.is_line() {
+            true => claim.rank < own.rank,
+            false => self.comes_before(claim, &own),
+        };
         let covering = cover::covering(&route.matches).into_iter().find_map(|wider| {
             let claim = self.winner_of(&wider)?;
-            (claim.service != *id && self.comes_before(claim, &own)).then(|| (wider, claim.clone()))
+            (claim.service != *id && first(claim)).then(|| (wider, claim.clone()))
         });
         let Some((wider, claim)) = covering else { return true };
         problems.push(Problem::of(
             &id.app,
             ProblemKind::Shadowed,
             format!(
-                "{} of port index {} is shadowed by {} of {} (weight {} before {})",
-                Claimed::Route(route.matches.clone()),
-                id.port_index,
-                Claimed::Route(wider),
-                claim.service,
-                claim.weight.0,
-                route.weight
+                "{} of port index {} is shadowed by {wider} of {} ({} before {})",
+                route.matches, id.port_index, claim.service, claim.rank, own.rank
             ),
-            "no request would ever reach it; everything else of the app is served: change one of the weights, or take it away",
+            "no request would ever reach it; everything else of the app is served: change one of the orders or weights, or take it away",
         ));
         false
     }
@@ -229,6 +254,12 @@ impl Claims {
         let mut more = Vec::new();
         for route in routes.iter() {
             let own = claim_of(id, route);
+            let many = route.matches.host().is_none_or(|host| host.starts_with("*."));
+            let may_be_first =
+                own.rank < Rank::NONE || self.negative > 0 || self.order == LabelOrder::MarathonLb;
+            if !many || !may_be_first {
+                continue;
+            }
             for (thing, claimants) in &self.by_thing {
                 let Claimed::Route(narrow) = thing else { continue };
                 let Some(there) = cover::within(&route.matches, narrow) else { continue };
@@ -247,20 +278,56 @@ impl Claims {
 
     /// The apps whose routes some requests of these have in common.
     fn related(&self, changed: &[Claimed]) -> BTreeSet<AppId> {
-        let routes = |thing: &Claimed| match thing {
-            Claimed::Route(route) => Some(route.clone()),
-            Claimed::Port(_) => None,
-        };
-        let changed: Vec<RouteMatch> = changed.iter().filter_map(routes).collect();
-        let overlaps = |thing: &Claimed| match thing {
-            Claimed::Route(route) => changed.iter().any(|other| cover::overlap(route, other)),
-            Claimed::Port(_) => false,
-        };
-        let claimants = self.by_thing.iter().filter(|(thing, _)| overlaps(thing));
-        claimants
-            .flat_map(|(_, claimants)| &claimants.claims)
-            .map(|claim| claim.service.app.clone())
-            .collect()
+        let mut apps = BTreeSet::new();
+        for route in changed.iter().filter_map(Claimed::route) {
+            let overlaps = |thing: &Claimed| thing.route().is_some_and(|other| cover::overlap(route, other));
+            let mut add = |(thing, claimants): (&Claimed, &Claimants)| {
+                if overlaps(thing) {
+                    apps.extend(claimants.claims.iter().map(|claim| claim.service.app.clone()));
+                }
+            };
+            match route.host().filter(|host| !host.starts_with("*.")) {
+                // Of an exact host only three hosts have any in common, and they lie side by side.
+                Some(host) => {
+                    let wildcard = cover::wildcard(host);
+                    for host in [Some(host), wildcard.as_deref(), None] {
+                        self.at_host(host).for_each(&mut add);
+                    }
+                }
+                None => self.by_thing.iter().for_each(add),
+            }
+        }
+        apps
+    }
+
+    /// The routes of one host, or of those for any.
+    fn at_host(&self, host: Option<&str>) -> impl Iterator<Item = (&Claimed, &Claimants)> {
+        let owned = || (host.map(str::to_owned), String::new());
+        let ((host, path), (other_host, other_path), (line_host, line_path)) = (owned(), owned(), owned());
+        let line = Line { host: line_host, path: line_path, exact: false, criteria: Vec::new() };
+        let firsts = [
+            RouteMatch::HostPath { host, path, any_case: false },
+            RouteMatch::Exact { host: other_host, path: other_path },
+            RouteMatch::Line(Box::new(line)),
+        ];
+        firsts.into_iter().flat_map(|first| {
+            let kind = std::mem::discriminant(&first);
+            let host = first.host().map(str::to_owned);
+            let same = move |route: &RouteMatch| {
+                std::mem::discriminant(route) == kind && route.host() == host.as_deref()
+            };
+            let after = self.by_thing.range(Claimed::Route(first)..);
+            after.take_while(move |(thing, _)| thing.route().is_some_and(&same))
+        })
+    }
+}
+
+impl Claimed {
+    fn route(&self) -> Option<&RouteMatch> {
+        match self {
+            Self::Route(route) => Some(route),
+            Self::Port(_) => None,
+        }
     }
 }
 
@@ -274,13 +341,13 @@ fn lost(id: &ServiceId, thing: &Claimed, why: &str) -> Problem {
 }
 
 fn claim_of(id: &ServiceId, route: &Route) -> Claim {
-    Claim { from_label: !route.from_rule, weight: Reverse(route.weight), service: id.clone() }
+    Claim { rank: Rank::of(route), from_label: !route.from_rule, service: id.clone() }
 }
 
 fn claims_of(service: &Service) -> Vec<(Claimed, Claim)> {
-    let of_port = || Claim { from_label: true, weight: Reverse(0), service: service.id.clone() };
+    let of_port = || Claim { rank: Rank::NONE, from_label: true, service: service.id.clone() };
     let ports = service.port.map(|port| (Claimed::Port(port), of_port()));
-    let routes = service.routes.iter().filter(|route| matches!(route.matches, RouteMatch::HostPath { .. }));
+    let routes = service.routes.iter().filter(|route| !matches!(route.matches, RouteMatch::Default(_)));
     ports
         .into_iter()
         .chain(routes.map(|route| (Claimed::Route(route.matches.clone()), claim_of(&service.id, route))))

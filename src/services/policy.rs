@@ -1,7 +1,7 @@
 //! Which apps may have which hosts and ports, as the operator says.
 
 use crate::config::{PolicyConfig, PortRange, port_range};
-use crate::model::{AppId, Problem, ProblemKind, Route, RouteMatch, Service};
+use crate::model::{AppId, Problem, ProblemKind, Route, Service};
 
 /// What the operator says, parsed. Without a line for hosts every app may have every host; with one, only what is said.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ impl Policy {
         service.routes.retain(|route| {
             let allowed = self.allows_route(&service.id.app, route);
             if !allowed {
-                refused(shown(route), "policy.vhosts");
+                refused(route.matches.to_string(), "policy.vhosts");
             }
             allowed
         });
@@ -51,16 +51,19 @@ impl Policy {
     }
 
     /// A route without a host, and a criterion in words, may take any host: they need a line that allows all of them.
-    fn allows_route(&self, app: &AppId, route: &Route) -> bool {
-        let host = match &route.matches {
-            RouteMatch::HostPath { host: Some(host), .. } => Some(parts(host, '.')),
-            _ => None,
-        };
+    pub(super) fn allows_route(&self, app: &AppId, route: &Route) -> bool {
+        let host = route.matches.host().map(|host| parts(host, '.'));
         let fits = |pattern: &Vec<String>| match &host {
             Some(host) => matches(pattern, host),
             None => pattern.iter().all(|part| part == "**"),
         };
         self.hosts.is_empty() || lines_of(&self.hosts, app).any(|patterns| patterns.iter().any(fits))
+    }
+
+    /// Whether the app may have every host there is.
+    pub(super) fn allows_any_host(&self, app: &AppId) -> bool {
+        let all = |pattern: &Vec<String>| pattern.iter().all(|part| part == "**");
+        self.hosts.is_empty() || lines_of(&self.hosts, app).any(|patterns| patterns.iter().any(all))
     }
 
     fn allows_port(&self, app: &AppId, port: u16) -> bool {
@@ -69,16 +72,14 @@ impl Policy {
     }
 }
 
+/// Whether a pattern of app ids fits one.
+pub(super) fn fits(pattern: &str, app: &AppId) -> bool {
+    matches(&parts(pattern, '/'), &parts(app.as_str(), '/'))
+}
+
 fn lines_of<'a, T>(lines: &'a [(Vec<String>, T)], app: &AppId) -> impl Iterator<Item = &'a T> {
     let id = parts(app.as_str(), '/');
     lines.iter().filter(move |(pattern, _)| matches(pattern, &id)).map(|(_, allowed)| allowed)
-}
-
-fn shown(route: &Route) -> String {
-    match &route.matches {
-        RouteMatch::HostPath { host, path, .. } => format!("route {}{path}", host.as_deref().unwrap_or("*")),
-        RouteMatch::Acl(text) => format!("acl {text}"),
-    }
 }
 
 fn parts(text: &str, separator: char) -> Vec<String> {
@@ -103,6 +104,7 @@ fn matches(pattern: &[String], parts: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::RouteMatch;
 
     #[test]
     fn a_star_is_one_part_and_two_are_any_number() {
@@ -124,6 +126,42 @@ mod tests {
                 fits,
                 "{pattern} {text}"
             );
+        }
+    }
+
+    #[test]
+    fn routes_of_rules_need_a_host_that_the_app_may_have_whatever_else_they_ask() {
+        use std::collections::BTreeMap;
+
+        use crate::model::{Criterion, Line};
+        let lines = [("/team/**", vec!["*.team.x"]), ("/ops/**", vec!["**"])];
+        let vhosts: BTreeMap<String, Vec<String>> = lines
+            .into_iter()
+            .map(|(apps, hosts)| (apps.to_owned(), hosts.into_iter().map(str::to_owned).collect()))
+            .collect();
+        let policy = Policy::from(&PolicyConfig { vhosts, ..PolicyConfig::default() });
+        let host = |host: &str| (!host.is_empty()).then(|| host.to_owned());
+        let exact = |at: &str| RouteMatch::Exact { host: host(at), path: "/x".to_owned() };
+        let line = |at: &str| {
+            let criteria = vec![Criterion::Method("PUT".to_owned())];
+            RouteMatch::Line(Box::new(Line { host: host(at), path: String::new(), exact: false, criteria }))
+        };
+        let text = || RouteMatch::Acl("hdr(host) -i a.team.x".to_owned());
+        for (app, matches, allowed) in [
+            ("/team/a", exact("a.team.x"), true),
+            ("/team/a", exact("a.other.x"), false),
+            ("/team/a", exact(""), false),
+            ("/team/a", line("a.team.x"), true),
+            ("/team/a", line("a.other.x"), false),
+            ("/team/a", line(""), false),
+            ("/team/a", text(), false),
+            ("/team/a", RouteMatch::Default("/team/a".to_owned()), false),
+            ("/ops/a", line("a.other.x"), true),
+            ("/ops/a", text(), true),
+            ("/nobody", exact("a.team.x"), false),
+        ] {
+            let route = Route { from_rule: true, order: Some(1), ..Route::new(matches) };
+            assert_eq!(policy.allows_route(&AppId::new(app), &route), allowed, "{app} {}", route.matches);
         }
     }
 }

@@ -33,8 +33,8 @@ pub async fn follow(store: &dyn RuleStore, events: mpsc::Sender<SourceMessage>, 
     }
 }
 
-/// What the state has to know of the rules: those that apply to apps, and what is wrong with any.
+/// What the state has to know of the rules: those that are enabled, and what is wrong with any.
 #[must_use]
 pub fn event(rules: &Rules) -> SourceEvent {
-    SourceEvent::Rules(rules.of_apps(), rules.problems.clone())
+    SourceEvent::Rules(rules.enabled(), rules.problems.clone())
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,8 +49,12 @@ const OPEN: [(&[Method], &str); 7] = [
     (&[Method::GET, Method::HEAD], "/status"),
     (&[Method::POST, Method::DELETE], session_api::PATH),
     (&[Method::POST], session_api::LOGOUT),
-    (&[Method::POST], "/api/marathon/event_callback"),
+    (&[Method::POST], CALLBACK),
 ];
+/// Where Marathons of before 1.5 send their events.
+const CALLBACK: &str = "/api/marathon/event_callback";
+/// How many bytes the body of a request may have by our own socket, and an event of Marathon's, which is not kept.
+const LARGE_BODY: usize = 16 * 1024 * 1024;
 /// What is said of why, beside the body.
 const WHY: HeaderName = HeaderName::from_static("x-causeway-why");
 
@@ -170,6 +175,11 @@ impl Doors {
                 web.listen
             );
         }
+        if let Some(key) = &web.tls.key
+            && std::fs::metadata(key).is_ok_and(|found| found.permissions().mode() & 0o007 != 0)
+        {
+            tracing::warn!("web.tls.key: everybody may read {}; chmod 600 it", key.display());
+        }
         if web.trusted_header.is_some() && web.trusted_networks().iter().any(|net| net.addr().is_loopback()) {
             tracing::warn!(
                 "web.trusted_proxies: every program on this host, tasks with the host's network too, can come from loopback \
@@ -210,7 +220,7 @@ fn tell_mistakes(users: &Users) {
 
 /// Says no to a page of elsewhere.
 fn foreign(error: ProtectionError) -> Response {
-    tracing::warn!("a browser was made to ask for a change by a page of another origin ({error}); refused");
+    tracing::debug!("a browser was made to ask for a change by a page of another origin ({error}); refused");
     ApiError::forbidden(
         "this comes from a page of another origin; only Causeway's own pages may change something",
     )
@@ -267,7 +277,10 @@ async fn at_the_door(State(doors): State<Doors>, mut request: Request, next: Nex
         let words = "only the names of loopback (127.0.0.1, [::1], localhost) are answered to; others belong into web.hosts";
         return ApiError::new(StatusCode::MISDIRECTED_REQUEST, words).into_response();
     }
-    if let Err(answer) = limit_body(&mut request, inner.body_limit) {
+    // Rules of a whole cluster come by the socket in one body, and events of old Marathons hold the whole group twice.
+    let large = is_socket || request.uri().path().starts_with(CALLBACK);
+    let limit = if large { inner.body_limit.max(LARGE_BODY) } else { inner.body_limit };
+    if let Err(answer) = limit_body(&mut request, limit) {
         return answer.into_response();
     }
     let origin = doors.origin(&peer, request.headers());

@@ -101,7 +101,8 @@ impl FromRequestParts<Seen> for Reader {
         let caller = Caller::from_request_parts(parts, seen).await?;
         let view = seen.view.borrow().clone();
         let brought = seen.running.brought();
-        let problems = view.problems().count() + brought.put_aside.size();
+        let of_blocks = brought.put_aside.size() + brought.lacking.size();
+        let problems = view.problems().count() + of_blocks + usize::from(brought.rolled_back.is_some());
         let rolled_back = brought.rolled_back.as_ref().map(|to| Arc::new(ShownRollback::from(&to.note)));
         let url = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Ok(Self { caller, problems, rolled_back, url })

@@ -208,17 +208,6 @@ impl Browser {
     pub(crate) async fn url(&self) -> String {
         self.driver.current_url().await.unwrap().to_string().replacen(&self.base, "", 1)
     }
-
-    /// Waits until the page has looked again at what changed.
-    pub(crate) async fn looked(&self) {
-        let before = self.run("return document.body.dataset.looked ?? ''", json!([])).await;
-        let begun = Instant::now();
-        until("the page to look again", async || {
-            let now = self.run("return document.body.dataset.looked ?? ''", json!([])).await;
-            (now != before && begun.elapsed() > Duration::from_millis(10)).then_some(())
-        })
-        .await;
-    }
 }
 
 impl Drop for Browser {

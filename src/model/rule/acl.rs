@@ -157,7 +157,7 @@ fn escape(next: Option<char>, plain: &[char]) -> Result<String, &'static str> {
 }
 
 /// A word as HAProxy reads it back: inside single quotes nothing has a meaning of its own. The word holds no such quote.
-pub(super) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_graphic() && !"\"'\\#`$".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{word}'") }
 }

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::acl::quoted;
 
 /// One thing that a request has to have. The texts are as they were written until [`Criterion::parsed`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Criterion {
     /// The host, or `*.parent` for one label below it.
@@ -25,7 +26,7 @@ pub enum Criterion {
 }
 
 /// A header that a request has to have.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderCriterion {
     /// Its name.
@@ -126,10 +127,13 @@ impl HeaderCriterion {
             if value.is_empty()
                 || value.len() > 256
                 || !value.chars().all(known)
-                || value.contains(['\'', '$'])
+                || value.contains(['\'', '$', '`'])
+                // HAProxy would take it for a flag, of which one reads a file (configuration manual, 7.1).
+                || value.starts_with('-')
             {
                 return Err(format!(
-                    "{value:?} is no value of a header that can be asked for; expected printable ASCII without \"'\" and \"$\""
+                    "{value:?} is no value of a header that can be asked for; expected printable ASCII that does not begin with \"-\", \
+                     without \"'\", \"`\" and \"$\""
                 ));
             }
         }

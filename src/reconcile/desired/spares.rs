@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 
-use super::{Desired, has_acl_route};
+use super::Desired;
+use super::head::has_line;
 use crate::config::{Checks, Config};
 use crate::model::{AppId, Backend, Marks, Mode, Service, ServiceId, Watch};
 use crate::placement::Slot;
@@ -20,7 +21,7 @@ const MARATHONS_CHECK: (u32, u32, u32) = (60, 20, 4);
 type Spares = RedBlackTreeMapSync<Arc<str>, Arc<Spare>>;
 
 /// Every spare backend, as a HAProxy has it that has just read its text.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Stock(Spares);
 
 /// What the configuration says of spares.
@@ -117,6 +118,7 @@ fn waiting(backend: Backend, slots: usize) -> Service {
         certificate: None,
         client_ca: None,
         backend,
+        config: BTreeMap::new(),
         instances: slots,
         servers: Vec::new(),
     }
@@ -134,7 +136,7 @@ impl Desired {
     /// The spare that a service has, or can have: where it has a backend of its own that runs, it keeps that.
     pub(super) fn spare_for(&self, service: &Service) -> Result<Option<Arc<str>>, TemplateError> {
         let Some(live) = &self.live else { return Ok(None) };
-        if has_acl_route(service) {
+        if has_line(service) || !service.backend.extras.raw.is_empty() {
             return Ok(None);
         }
         let has = live.text.blocks.get(&service.id).map(|runs| runs.service.backend.name.as_str());

@@ -28,6 +28,7 @@ fn block(balance: &str, slots: &[Slot]) -> Arc<Block> {
         certificate: None,
         client_ca: None,
         backend: Backend::new("h_a_0", Mode::Http, balance),
+        config: Default::default(),
         instances: 0,
         servers: Vec::new(),
     };

@@ -174,10 +174,11 @@ impl Rows<'_> {
 
 /// A route as people write it.
 pub(super) fn shown(route: &RouteMatch) -> String {
-    match route {
-        RouteMatch::HostPath { host, path, .. } => format!("{}{path}", host.as_deref().unwrap_or("*")),
-        RouteMatch::Acl(text) => format!("acl {text}"),
+    if let RouteMatch::HostPath { host, path, .. } = route {
+        return format!("{}{path}", host.as_deref().unwrap_or("*"));
     }
+    let text = route.to_string();
+    text.strip_prefix("route ").map(str::to_owned).unwrap_or(text)
 }
 
 impl Filter {
@@ -187,13 +188,13 @@ impl Filter {
             let parent = group.trim_end_matches('/');
             return id.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'));
         }
-        let of_label = |(name, value): (&Box<str>, &Box<str>)| {
+        let of_label = |(name, value): (&str, &str)| {
             name.starts_with("HAPROXY_")
                 && name.ends_with("GROUP")
                 && !name.ends_with("DEPLOYMENT_GROUP")
                 && value.split(',').any(|each| each.trim() == group)
         };
-        app.is_some_and(|app| app.labels.iter().any(of_label))
+        app.is_some_and(|app| app.labels.iter().map(|(name, value)| (&**name, &**value)).any(of_label))
     }
 
     fn finds(&self, service: &Service) -> bool {

@@ -133,3 +133,16 @@ pub(super) const CHANGES: Words = Words(&[
     word("release", "Release", "idle", "Somebody ended a rollback."),
     word("server", "By hand", "warn", "Somebody set a server by hand."),
 ]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ProblemKind;
+
+    #[test]
+    fn every_kind_of_problem_has_a_word() {
+        for kind in ProblemKind::ALL {
+            assert!(KINDS.0.iter().any(|word| word.name == kind.name()), "{}", kind.name());
+        }
+    }
+}

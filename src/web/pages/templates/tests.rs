@@ -10,7 +10,7 @@ fn every_template_loads() {
 fn drawn(template: &str, content: serde_json::Value) -> String {
     let mut tera = TERA.as_ref().unwrap().clone();
     tera.add_raw_template("piece.html", template).unwrap();
-    tera.render("piece.html", &Context::from_serialize(content).unwrap()).unwrap()
+    tera.render("piece.html", &Context::from_serialize(&content).unwrap()).unwrap()
 }
 
 #[test]
