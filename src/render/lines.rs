@@ -130,6 +130,13 @@ impl Lines {
     }
 }
 
+/// The name of the first ACL of a line: the so-manieth of its backend. No backend's name holds two `_` in a row: `/a/0` and
+/// `/a` never have an ACL in common.
+#[must_use]
+pub fn name(backend: &str, index: usize) -> String {
+    format!("rule_{backend}__{index}")
+}
+
 /// The most specific first: the kind of host, a whole path, the longer path, then who asks for more.
 type Specific = (u8, Reverse<bool>, Reverse<usize>, Reverse<usize>);
 
