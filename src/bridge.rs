@@ -1,7 +1,6 @@
 //! Wires everything, spawns it, watches over it, drains it. Whoever has read this has seen the whole.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, HaproxyMode, OnExit};
+use crate::config::{Config, HaproxyConfig, HaproxyMode, OnExit};
+use crate::durable::{make_private_dir, tighten};
 use crate::forecast::{CopyRequests, Foresight};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
@@ -27,7 +27,7 @@ use crate::state::State;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
 use crate::view::{Counts, View};
-use crate::web::{self, Door};
+use crate::web::{self, Door, Doors};
 
 pub mod inputs;
 
@@ -44,9 +44,9 @@ const COUNT: Duration = Duration::from_secs(1);
 /// # Errors
 /// What keeps it from starting, or which part ended.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
-    let lock = lock(&config.haproxy.state_dir)?;
+    let lock = lock(&config.haproxy)?;
     // Before HAProxy is touched: what cannot start leaves everything as it was.
-    let door = Door::open(&config.web)?;
+    let door = Door::open(&config)?;
     run_locked(config, door, stop, lock).await
 }
 
@@ -54,17 +54,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
 ///
 /// # Errors
 /// What keeps it from starting, or which part ended.
-pub async fn run_with(config: Config, door: Option<Door>, stop: CancellationToken) -> Result<()> {
-    let lock = lock(&config.haproxy.state_dir)?;
+pub async fn run_with(config: Config, door: Door, stop: CancellationToken) -> Result<()> {
+    let lock = lock(&config.haproxy)?;
     run_locked(config, door, stop, lock).await
 }
 
-async fn run_locked(
-    config: Config,
-    door: Option<Door>,
-    stop: CancellationToken,
-    _lock: std::fs::File,
-) -> Result<()> {
+async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: std::fs::File) -> Result<()> {
+    let doors = Doors::open(&config)?;
+    Doors::tell(&config);
     // Whoever drops this future ends every part of it.
     let _stopped = stop.clone().drop_guard();
     let metrics = Metrics::new(&config.statsd);
@@ -83,6 +80,8 @@ async fn run_locked(
         rules: web::RuleDesk::new(Arc::clone(&store), foresight, view.clone(), &config),
         callback: callback.clone(),
         view,
+        state_env: config.api.state_env.clone().into(),
+        doors,
     };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
@@ -293,8 +292,15 @@ async fn fold(
 }
 
 /// One Causeway a state directory: two would undo each other's work.
-fn lock(state_dir: &Path) -> Result<std::fs::File> {
-    crate::durable::make_private_dir(state_dir)?;
+fn lock(haproxy: &HaproxyConfig) -> Result<std::fs::File> {
+    let state_dir = &haproxy.state_dir;
+    make_private_dir(state_dir)?;
+    // The operator's HAProxy may have to read the maps in it; ours does not.
+    if haproxy.mode == HaproxyMode::Managed
+        && let Err(error) = tighten(state_dir, 0o700)
+    {
+        tracing::warn!("haproxy.state_dir: {error}: others may look into it; chmod 700 it");
+    }
     let path = state_dir.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     if file.try_lock().is_err() {

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub mod commands;
 pub mod rules;
+pub mod users;
 
 /// Takes HAProxy to where the apps are: follows Marathon, merges labels and rules, renders, checks, reloads, with no
 /// request lost.
@@ -34,6 +35,12 @@ pub enum Command {
     Plan(AppsArgs),
     /// Read and write rules, through the API of a Causeway that runs.
     Rules(rules::RulesArgs),
+    /// Say who may log in to Causeway.
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Make tokens, with which scripts log in to Causeway.
+    #[command(subcommand)]
+    Token(users::TokenCommand),
     /// Run a stand-in Marathon, with tasks that are real listening servers: to try labels without a cluster.
     Marathon(MarathonArgs),
     /// Show the main job live: a stand-in Marathon, demo apps, a real HAProxy, on high ports of loopback.

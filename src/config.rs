@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod api;
 mod haproxy;
 mod load;
 mod marathon;
@@ -18,6 +19,7 @@ mod statsd;
 mod tests;
 mod web;
 
+pub use api::ApiConfig;
 pub(crate) use haproxy::split_bind;
 pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
 pub use load::ConfigError;
@@ -27,7 +29,7 @@ pub use policy::PolicyConfig;
 pub(crate) use policy::port_range;
 pub use rules::{RuleStoreKind, RulesConfig, ZookeeperAcl, ZookeeperConfig};
 pub use statsd::StatsdConfig;
-pub use web::WebConfig;
+pub use web::{WebAuth, WebConfig, WebTlsConfig};
 
 /// The whole configuration, one struct a concern.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,6 +53,8 @@ pub struct Config {
     pub safety: SafetyConfig,
     /// Causeway's own HTTP server.
     pub web: WebConfig,
+    /// What the API shows.
+    pub api: ApiConfig,
     /// Metrics by StatsD's protocol.
     pub statsd: StatsdConfig,
     /// Causeway's own log.
@@ -87,6 +91,7 @@ impl Config {
         mistakes.extend(self.rules.mistakes());
         mistakes.extend(self.safety.mistakes());
         mistakes.extend(self.web.mistakes(&self.haproxy, !self.tls.certificates.is_empty()));
+        mistakes.extend(self.api.mistakes());
         mistakes.extend(self.statsd.mistakes());
         mistakes.extend(self.log.mistakes());
         mistakes.extend(self.tls.mistakes());
@@ -114,6 +119,18 @@ impl Config {
     #[must_use]
     pub fn rules_file(&self) -> PathBuf {
         self.rules.file.clone().unwrap_or_else(|| self.haproxy.state_dir.join("rules.toml"))
+    }
+
+    /// The file that holds users and tokens: `web.users_file`, or `users.toml` beside the state.
+    #[must_use]
+    pub fn users_file(&self) -> PathBuf {
+        self.web.users_file.clone().unwrap_or_else(|| self.haproxy.state_dir.join("users.toml"))
+    }
+
+    /// The Unix socket that Causeway answers on, which the command line uses.
+    #[must_use]
+    pub fn web_socket(&self) -> PathBuf {
+        self.web.socket(&self.haproxy.state_dir)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge;
 use crate::cli::DemoArgs;
-use crate::config::{Config, OnExit, PortRange};
+use crate::config::{Config, OnExit, PortRange, WebAuth};
 use crate::telemetry;
 
 pub mod marathon;
@@ -45,6 +45,8 @@ pub async fn run(args: &DemoArgs, stop: CancellationToken) -> Result<()> {
     haproxy.bind_stats = format!("127.0.0.1:{STATS_PORT}");
     haproxy.bind_service_ports = "127.0.0.1".to_owned();
     haproxy.service_port_range = PortRange { first: 10_000, last: 10_100 };
+    // To try everything without a user; it is only for this host.
+    config.web.auth = WebAuth::None;
     telemetry::start_log(&config.log)?;
 
     let client = reqwest::Client::new();

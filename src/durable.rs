@@ -33,6 +33,20 @@ pub fn make_private_dir(dir: &Path) -> Result<(), FileError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(FileError::of(dir))
 }
 
+/// Takes from everybody but the owner what `mode` does not give; what is not there is nobody's.
+///
+/// # Errors
+/// It is somebody else's.
+pub fn tighten(path: &Path, mode: u32) -> Result<(), FileError> {
+    let tighten = || match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(found) if found.permissions().mode() & 0o777 & !mode == 0 => Ok(()),
+        Ok(_) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        Err(error) => Err(error),
+    };
+    tighten().map_err(FileError::of(path))
+}
+
 /// Writes a new file, fsynced, 0600, without holding it in memory.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 
-use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs};
+use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs, users};
 use crate::bridge::{self, inputs};
 use crate::config::{Config, RuleStoreKind};
 use crate::demo;
@@ -25,6 +25,7 @@ use crate::rules;
 use crate::sources::{self, SourceEvent, marathon};
 use crate::state::State;
 use crate::telemetry;
+use crate::web::Doors;
 
 /// Runs a command.
 ///
@@ -41,12 +42,14 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Check(args) => check(&args).await,
         Command::Plan(args) => show_plan(&args).await,
         Command::Rules(args) => super::rules::run(args).await,
+        Command::User(command) => users::user(&command),
+        Command::Token(command) => users::token(&command),
         Command::Marathon(args) => stand_in(&args).await,
         Command::Demo(args) => demo::run(&args, stop_on_signal()?).await,
     }
 }
 
-fn load(args: &ConfigArgs) -> Result<Config> {
+pub(super) fn load(args: &ConfigArgs) -> Result<Config> {
     Ok(Config::load(args.config.as_deref())?)
 }
 
@@ -227,6 +230,7 @@ async fn check(args: &ConfigArgs) -> Result<()> {
     {
         mistakes.push(format!("{error:#}"));
     }
+    mistakes.extend(Doors::mistakes(&config));
     match read_rules(&config).await {
         Ok(rules) => mistakes.extend(rules.problems.iter().map(|problem| format!("rules: {problem}"))),
         Err(error) => mistakes.push(error.to_string()),

@@ -234,7 +234,7 @@ async fn import(args: &RulesArgs, api: &Api, rules: Vec<Rule>, how: &WriteArgs) 
 fn socket(args: &RulesArgs) -> Result<PathBuf> {
     match &args.socket {
         Some(socket) => Ok(socket.clone()),
-        None => Ok(Config::load(args.config.config.as_deref())?.haproxy.state_dir.join("causeway.sock")),
+        None => Ok(Config::load(args.config.config.as_deref())?.web_socket()),
     }
 }
 

@@ -18,6 +18,9 @@ use super::{ApiError, Caller, RuleDesk, Seen};
 use crate::model::{AppId, Rule};
 use crate::rules::StoreError;
 use crate::rules::zookeeper::payload::{config_of_rule, rule_of_config};
+use state::ShownApp;
+
+mod state;
 
 /// How often a write is begun anew where somebody else changes the same rule: Bamboo's last writer wins.
 const ATTEMPTS: usize = 5;
@@ -28,6 +31,8 @@ pub(super) fn router() -> Router<Seen> {
         .route("/api/services", bare(get(list).post(write)))
         .route("/api/services/", bare(get(list).post(write).put(write).delete(nobody)))
         .route("/api/services/{*id}", bare(put(write).delete(remove)))
+        .route("/api/state", bare(get(state)))
+        .route("/api/state/", bare(get(state)))
         .route("/api/marathon/event_callback", bare(post(super::callback::heard)))
         .route("/api/marathon/event_callback/", bare(post(super::callback::heard)))
 }
@@ -39,7 +44,7 @@ fn bare(methods: MethodRouter<Seen>) -> MethodRouter<Seen> {
 /// A record as Bamboo shows it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Record {
+struct Record {
     id: String,
     acl: String,
     config: Option<BTreeMap<String, String>>,
@@ -54,7 +59,7 @@ impl From<&Rule> for Record {
 }
 
 /// The records of these rules by id; those of groups are none of Bamboo's.
-pub(super) fn records<'a>(rules: impl Iterator<Item = &'a Rule>) -> BTreeMap<String, Record> {
+fn records<'a>(rules: impl Iterator<Item = &'a Rule>) -> BTreeMap<String, Record> {
     let of_apps = rules.filter(|rule| rule.group().is_none());
     of_apps.map(|rule| (rule.app.to_string(), Record::from(rule))).collect()
 }
@@ -64,6 +69,25 @@ async fn list(State(desk): State<RuleDesk>, _reader: Caller) -> Response {
         Ok(rules) => json(&records(rules.rules.iter().map(|each| &each.rule))),
         Err(error) => told(&error.into()),
     }
+}
+
+/// Everything that Bamboo's template has, as plain text, as Bamboo gives it. Where it is not known yet Bamboo's `null` has the
+/// status of a failure.
+async fn state(State(seen): State<Seen>, _reader: Caller) -> Response {
+    let view = seen.view.borrow().clone();
+    let kind = "text/plain; charset=utf-8";
+    if !view.ready {
+        return (StatusCode::SERVICE_UNAVAILABLE, as_json(&Value::Null, kind)).into_response();
+    }
+    let rules = match seen.rules.store().list().await {
+        Ok(rules) => rules,
+        Err(error) => return told(&error.into()),
+    };
+    let shown = state::Shown {
+        apps: view.apps.values().map(|app| ShownApp::of(app, &seen.state_env)).collect(),
+        services: records(rules.rules.iter().map(|each| &each.rule)),
+    };
+    as_json(&shown, kind)
 }
 
 /// Creates a record or replaces it whole; the id of the body counts, also where the path has one.
@@ -171,7 +195,7 @@ fn json(value: &impl Serialize) -> Response {
 }
 
 /// JSON as Go writes it: what could end a script is escaped. In JSON these characters are in texts only.
-pub(super) fn as_json(value: &impl Serialize, kind: &'static str) -> Response {
+fn as_json(value: &impl Serialize, kind: &'static str) -> Response {
     let text = serde_json::to_string(value).unwrap_or_default();
     let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
     ([(header::CONTENT_TYPE, kind)], text).into_response()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use http::{StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
 use crate::sources::Refresh;
@@ -14,8 +14,6 @@ use crate::telemetry::Metrics;
 
 /// The least time between two reads that callbacks ask for: anybody can call, and a read is the whole list.
 pub const REST: Duration = Duration::from_secs(2);
-/// As much of an event as is taken before the answer; a deployment's has the whole group twice.
-const BODY: usize = 16 * 1024 * 1024;
 
 /// Marathon's callbacks, on their way to the source.
 #[derive(Clone, Debug, Default)]
@@ -32,15 +30,15 @@ impl Callback {
     }
 }
 
-/// What Bamboo answers. The event is read to its end, so that Marathon's connection can be used again, and thrown away.
+/// What Bamboo answers. The event is read to its end or its limit, so that Marathon's connection can be used again, and
+/// thrown away.
 pub(super) async fn heard(
     State(callback): State<Callback>,
     State(metrics): State<Metrics>,
-    body: Body,
+    mut body: Body,
 ) -> (StatusCode, [(header::HeaderName, &'static str); 1], &'static str) {
     metrics.marathon_event("callback");
     callback.0.notify_one();
-    let mut body = Limited::new(body, BODY);
     while let Some(Ok(_)) = body.frame().await {}
     (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "Got it!")
 }

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{ApiError, Caller, Seen};
@@ -24,8 +24,7 @@ pub(super) use desk::change as change_by;
 pub(crate) use form::Shown;
 pub(super) use judge::may_change;
 
-use asked::{AppPath, Expected, JsonBody};
-use form::Given;
+use asked::{AppPath, Asking, Expected, JsonBody};
 
 pub(super) fn router() -> Router<Seen> {
     Router::new()
@@ -57,14 +56,11 @@ async fn one(
 /// replaced.
 async fn create(
     State(desk): State<RuleDesk>,
-    caller: Caller,
-    headers: HeaderMap,
-    uri: Uri,
+    asking: Asking,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    if !asked::dry_run(&uri) {
-        let (rule, why) = Given::parse(body)?.into_rule(None, &headers)?;
-        return write(&desk, &caller, rule, why, Expected::New).await;
+    if !asking.dry_run {
+        return write(&desk, &asking, asking.rule(body, None)?, Expected::New).await;
     }
     let given = match body {
         Value::Object(mut fields) if fields.contains_key("rules") => match fields.remove("rules") {
@@ -74,130 +70,98 @@ async fn create(
         rule => vec![rule],
     };
     let before = desk.store().list().await?;
-    let mut rules = Vec::new();
-    for given in given {
-        let (rule, _) = Given::parse(given)?.into_rule(None, &headers)?;
-        may_change(&caller, &rule.app)?;
-        rules.push((before.get(&rule.app).map(|current| &current.rule), rule));
+    let rules =
+        given.into_iter().map(|given| asking.rule(given, None)).collect::<Result<Vec<Rule>, ApiError>>()?;
+    let pairs: Vec<_> =
+        rules.iter().map(|rule| (before.get(&rule.app).map(|current| &current.rule), rule)).collect();
+    for (current, rule) in &pairs {
+        desk.judge(&asking.caller, *current, rule)?;
     }
-    for (current, rule) in &rules {
-        desk.judge(&caller, *current, rule)?;
-    }
-    desk.try_texts(&rules.iter().map(|(current, rule)| (*current, rule)).collect::<Vec<_>>()).await?;
-    let mut after = Rules::clone(&before);
-    for (_, rule) in rules.iter().cloned() {
-        replace(&mut after, &rule.app.clone(), Some(rule));
-    }
-    foresee(&desk, before, after).await
+    desk.try_texts(&pairs).await?;
+    foresee(&desk, before, rules.into_iter().map(|rule| (rule.app.clone(), Some(rule)))).await
 }
 
 async fn put(
     State(desk): State<RuleDesk>,
-    caller: Caller,
     AppPath(app): AppPath,
-    headers: HeaderMap,
-    uri: Uri,
+    asking: Asking,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let (rule, why) = Given::parse(body)?.into_rule(Some(&app), &headers)?;
-    change(&desk, &caller, rule, why, Expected::of(&headers)?, asked::dry_run(&uri)).await
+    let rule = asking.rule(body, Some(&app))?;
+    write(&desk, &asking, rule, Expected::of(&asking.headers)?).await
 }
 
 /// A merge patch (RFC 7396) of what `GET` shows.
 async fn patch(
     State(desk): State<RuleDesk>,
-    caller: Caller,
     AppPath(app): AppPath,
-    headers: HeaderMap,
-    uri: Uri,
+    asking: Asking,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    may_change(&caller, &app)?;
-    let expected = Expected::of(&headers)?;
+    may_change(&asking.caller, &app)?;
+    let expected = Expected::of(&asking.headers)?;
     let current = desk.store().get(&app).await?.ok_or_else(|| none_of(&app))?;
     let mut patched = json!(Shown::from(&current));
     asked::merge(&mut patched, body);
-    let (rule, why) = Given::parse(patched)?.into_rule(Some(&app), &headers)?;
+    let rule = asking.rule(patched, Some(&app))?;
     // What was patched is what was read: nothing else may be replaced.
-    let expected = expected.narrowed_to(&current)?;
-    change(&desk, &caller, rule, why, expected, asked::dry_run(&uri)).await
+    write(&desk, &asking, rule, expected.narrowed_to(&current)?).await
 }
 
 async fn remove(
     State(desk): State<RuleDesk>,
-    caller: Caller,
     AppPath(app): AppPath,
-    headers: HeaderMap,
-    uri: Uri,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    may_change(&caller, &app)?;
-    let expected = Expected::of(&headers)?;
+    may_change(&asking.caller, &app)?;
+    let expected = Expected::of(&asking.headers)?;
     let before = desk.store().list().await?;
     let current = before.get(&app).ok_or_else(|| none_of(&app))?;
     let version = expected.version(&app, Some(current))?.ok_or_else(|| none_of(&app))?;
-    if asked::dry_run(&uri) {
-        let mut after = Rules::clone(&before);
-        replace(&mut after, &app, None);
-        return foresee(&desk, before, after).await;
+    if asking.dry_run {
+        return foresee(&desk, Arc::clone(&before), [(app, None)]).await;
     }
     desk.store().delete(&app, &version).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn change(
-    desk: &RuleDesk,
-    caller: &Caller,
-    rule: Rule,
-    why: String,
-    expected: Expected,
-    dry_run: bool,
-) -> Result<Response, ApiError> {
-    if !dry_run {
-        return write(desk, caller, rule, why, expected).await;
-    }
-    may_change(caller, &rule.app)?;
-    let before = desk.store().list().await?;
-    let current = before.get(&rule.app);
-    expected.version(&rule.app, current)?;
-    let standing = current.map(|current| &current.rule);
-    desk.judge(caller, standing, &rule)?;
-    desk.try_texts(&[(standing, &rule)]).await?;
-    let mut after = Rules::clone(&before);
-    replace(&mut after, &rule.app.clone(), Some(rule));
-    foresee(desk, before, after).await
-}
-
+/// Judges a rule, and stores it, or says what it would come to.
 async fn write(
     desk: &RuleDesk,
-    caller: &Caller,
-    mut rule: Rule,
-    why: String,
+    asking: &Asking,
+    rule: Rule,
     expected: Expected,
 ) -> Result<Response, ApiError> {
-    may_change(caller, &rule.app)?;
-    let current = desk.store().get(&rule.app).await?;
-    let version = expected.version(&rule.app, current.as_ref())?;
-    rule.changed = Some(change_by(caller, why));
-    let standing = current.as_ref().map(|current| &current.rule);
-    desk.judge(caller, standing, &rule)?;
+    let before = desk.store().list().await?;
+    let current = before.get(&rule.app);
+    let version = expected.version(&rule.app, current)?;
+    let standing = current.map(|current| &current.rule);
+    desk.judge(&asking.caller, standing, &rule)?;
     desk.try_texts(&[(standing, &rule)]).await?;
+    if asking.dry_run {
+        return foresee(desk, Arc::clone(&before), [(rule.app.clone(), Some(rule))]).await;
+    }
     let stored = desk.store().put(&rule, version.as_ref()).await;
     let version = stored.map_err(|error| expected.error(error))?;
-    let status = if current.is_none() { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if standing.is_none() { StatusCode::CREATED } else { StatusCode::OK };
     let tag = tag_of(&version);
     Ok((status, [(header::ETAG, tag)], Json(Shown::from(&Versioned { rule, version }))).into_response())
 }
 
-async fn foresee(desk: &RuleDesk, before: Arc<Rules>, after: Rules) -> Result<Response, ApiError> {
+/// What it would come to if these apps had these rules, or none.
+async fn foresee(
+    desk: &RuleDesk,
+    before: Arc<Rules>,
+    changes: impl IntoIterator<Item = (AppId, Option<Rule>)>,
+) -> Result<Response, ApiError> {
+    let mut after = Rules::clone(&before);
+    for (app, rule) in changes {
+        after.rules.retain(|each| each.rule.app != app);
+        after.rules.extend(rule.map(|rule| Versioned { rule, version: RuleVersion::new("dry run") }));
+    }
+    after.rules.sort_by(|one, other| one.rule.app.cmp(&other.rule.app));
     let forecast: Forecast = desk.foresee(before, after).await?;
     Ok(Json(forecast).into_response())
-}
-
-/// The rules with another one for an app, or none.
-fn replace(rules: &mut Rules, app: &AppId, rule: Option<Rule>) {
-    rules.rules.retain(|each| each.rule.app != *app);
-    rules.rules.extend(rule.map(|rule| Versioned { rule, version: RuleVersion::new("dry run") }));
-    rules.rules.sort_by(|one, other| one.rule.app.cmp(&other.rule.app));
 }
 
 fn tag_of(version: &RuleVersion) -> HeaderValue {

@@ -1,7 +1,11 @@
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
+use super::server::{GRACE, HEADER_BYTES};
 use super::*;
 use crate::config::Config;
 use crate::telemetry::metrics::Source;
@@ -10,14 +14,25 @@ struct Served {
     address: SocketAddr,
     metrics: Metrics,
     stop: CancellationToken,
-    serving: tokio::task::JoinHandle<io::Result<()>>,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    _state: tempfile::TempDir,
+}
+
+fn config(listen: &str) -> (Config, tempfile::TempDir) {
+    let state = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.haproxy.state_dir = state.path().to_owned();
+    config.web.listen = listen.to_owned();
+    (config, state)
 }
 
 fn serve_on(listen: &str) -> Served {
-    let door = Door::open(&WebConfig { listen: listen.to_owned() }).unwrap().unwrap();
-    let (address, metrics, stop) = (door.address(), Metrics::default(), CancellationToken::new());
-    let serving = tokio::spawn(serve(Some(door), seen(&metrics), stop.clone()));
-    Served { address, metrics, stop, serving }
+    let (config, _state) = config(listen);
+    let door = Door::open(&config).unwrap();
+    let address = door.address().unwrap();
+    let (metrics, stop) = (Metrics::default(), CancellationToken::new());
+    let serving = tokio::spawn(serve(door, seen(&metrics, &config), stop.clone()));
+    Served { address, metrics, stop, serving, _state }
 }
 
 impl Served {
@@ -39,16 +54,16 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 
-fn seen(metrics: &Metrics) -> Seen {
+fn seen(metrics: &Metrics, config: &Config) -> Seen {
     let (_nobody, brought) = watch::channel(Default::default());
     let (_nobody, view) = watch::channel(Default::default());
-    let config = Config::default();
     let running = Running::new(brought, &config.haproxy);
-    let store = crate::rules::open(&config).unwrap();
-    let (foresight, _state, _desired) = crate::forecast::Foresight::new(&config);
-    let rules = RuleDesk::new(store, foresight, view.clone(), &config);
-    let callback = Callback::default();
-    Seen { metrics: metrics.clone(), running, view, history: Default::default(), rules, callback }
+    let store = crate::rules::open(config).unwrap();
+    let (foresight, _state, _desired) = crate::forecast::Foresight::new(config);
+    let rules = RuleDesk::new(store, foresight, view.clone(), config);
+    let (callback, doors) = (Callback::default(), Doors::open(config).unwrap());
+    let (history, state_env) = (Default::default(), Default::default());
+    Seen { metrics: metrics.clone(), running, view, history, rules, callback, state_env, doors }
 }
 
 #[tokio::test]
@@ -105,7 +120,7 @@ async fn pages_are_what_they_say_and_nothing_else_is_there() {
     assert_eq!(body["sources"][0]["name"], "marathon");
     assert_eq!(status(&served.get("/", "localhost").await), "404");
     let post = "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    assert_eq!(status(&served.say(post).await), "405");
+    assert_eq!(status(&served.say(post).await), "401");
     let long =
         format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(2 * HEADER_BYTES));
     assert_eq!(status(&served.say(&long).await), "431");
@@ -123,8 +138,13 @@ async fn it_ends_in_time_although_a_client_stays_and_its_address_is_free_at_once
     half.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
     served.stop.cancel();
     tokio::time::timeout(GRACE * 2, served.serving).await.unwrap().unwrap().unwrap();
-    let again = Door::open(&WebConfig { listen: served.address.to_string() }).unwrap().unwrap();
-    let error = Door::open(&WebConfig { listen: again.address().to_string() }).unwrap_err().to_string();
+    let (mut config, _state) = config(&served.address.to_string());
+    let again = Door::open(&config).unwrap();
+    // Another state directory, another socket: it is the address that is taken.
+    let (other, _other_state) = self::config(&again.address().unwrap().to_string());
+    let error = Door::open(&other).unwrap_err().to_string();
     assert!(error.starts_with("web.listen: 127.0.0.1:") && error.contains("web.listen = \"\""), "{error}");
-    assert!(Door::open(&WebConfig { listen: String::new() }).unwrap().is_none());
+    drop(again);
+    config.web.listen = String::new();
+    assert_eq!(Door::open(&config).unwrap().address(), None);
 }

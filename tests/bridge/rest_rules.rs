@@ -1,5 +1,6 @@
 //! Rules through the API: put there, they are served; whoever saw another version changes nothing.
 
+use causeway::config::WebAuth;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -8,6 +9,7 @@ use crate::stage::{Stage, app, until, vhost};
 /// A stage whose API anybody may use, with a plain app and one that has a host by its label.
 async fn open_stage() -> Stage {
     let mut stage = Stage::set().await;
+    stage.config.web.auth = WebAuth::None;
     let apps = vec![app("/plain", 1, 10_001, json!({})), vhost("/web", 1, "web.example.com")];
     stage.marathon.create_apps(apps).await.unwrap();
     stage.bridge();

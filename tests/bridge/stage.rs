@@ -109,8 +109,8 @@ impl Stage {
     pub(crate) fn bridge(&mut self) {
         let _one_log_a_process = causeway::telemetry::start_log(&self.config.log);
         let stop = CancellationToken::new();
-        let door = Door::open(&self.config.web).unwrap();
-        self.web = door.as_ref().map(Door::address);
+        let door = Door::open(&self.config).unwrap();
+        self.web = door.address();
         let running = tokio::spawn(bridge::run_with(self.config.clone(), door, stop.clone()));
         self.bridge = Some((running, stop));
     }

@@ -3,13 +3,14 @@
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-use super::conflict;
-use crate::model::AppId;
+use super::form::Given;
+use super::{change_by, conflict, may_change};
+use crate::model::{AppId, Rule};
 use crate::rules::{RuleVersion, StoreError, Versioned};
-use crate::web::ApiError;
+use crate::web::{ApiError, Audit, Caller};
 
 /// The app that the path names: `/api/v2/rules/group/app`, with one slash before it or two, or as `%2Fgroup%2Fapp`.
 pub(super) struct AppPath(pub(super) AppId);
@@ -39,10 +40,48 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     }
 }
 
-/// Whether a request only wants to know what would come.
-pub(super) fn dry_run(uri: &Uri) -> bool {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    pairs.into_iter().any(|pair| matches!(pair, "dry_run" | "dry_run=" | "dry_run=true" | "dry_run=1"))
+/// Who asks for a change, and how.
+pub(super) struct Asking {
+    pub(super) caller: Caller,
+    pub(super) headers: HeaderMap,
+    /// Only what would come is asked for.
+    pub(super) dry_run: bool,
+    audit: Audit,
+}
+
+impl<S: Sync> FromRequestParts<S> for Asking {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let mut pairs = parts.uri.query().unwrap_or_default().split('&');
+        let dry_run = pairs.any(|pair| matches!(pair, "dry_run" | "dry_run=" | "dry_run=true" | "dry_run=1"));
+        let audit = parts.extensions.get::<Audit>().cloned().unwrap_or_default();
+        if dry_run {
+            audit.about("dry run");
+        }
+        Ok(Self { caller, headers: parts.headers.clone(), dry_run, audit })
+    }
+}
+
+impl Asking {
+    /// A rule as it is given, with who changes it now and why; `app` is the one that the path names.
+    ///
+    /// # Errors
+    /// 422 with what cannot be understood; 401 or 403 where the app is not his to edit.
+    pub(super) fn rule(&self, given: Value, app: Option<&AppId>) -> Result<Rule, ApiError> {
+        if let Some(app) = app {
+            may_change(&self.caller, app)?;
+        }
+        let (mut rule, why) = Given::parse(given)?.into_rule(app, &self.headers)?;
+        may_change(&self.caller, &rule.app)?;
+        if !self.dry_run {
+            self.audit.about(rule.app.as_str());
+            self.audit.why(&why);
+        }
+        rule.changed = Some(change_by(&self.caller, why));
+        Ok(rule)
+    }
 }
 
 /// Which version of a rule a writer saw.
