@@ -23,3 +23,4 @@ pub mod state;
 pub mod telemetry;
 pub mod view;
 pub mod web;
+pub mod why;

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::haproxy::inquiry::{Question, Verdict};
 use crate::model::{Mode, Service, ServiceId};
+use crate::placement::Admin;
 use crate::render::{Block, Text};
 use crate::view::View;
 
@@ -143,7 +144,8 @@ fn names_port(url: &str) -> bool {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+    host.rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn headers_of(lines: &[String]) -> Result<HeaderMap, String> {
@@ -267,7 +269,15 @@ pub struct Ending {
 impl Ending {
     fn new(status: Option<u16>, sentence: impl Into<String>) -> Self {
         let sentence = sentence.into();
-        Self { status, sentence, location: None, app: None, port_index: None, backend: None, hints: Vec::new() }
+        Self {
+            status,
+            sentence,
+            location: None,
+            app: None,
+            port_index: None,
+            backend: None,
+            hints: Vec::new(),
+        }
     }
 }
 
@@ -307,12 +317,8 @@ impl Known<'_> {
 #[must_use]
 pub fn way(known: &Known<'_>, asked: &Asked, frontend: Option<&Frontend>) -> Way {
     let first = frontends::step(asked, frontend, known.text);
-    let mut way = Way {
-        steps: vec![first.step],
-        ending: Ending::new(None, ""),
-        service: None,
-        differs: None,
-    };
+    let mut way =
+        Way { steps: vec![first.step], ending: Ending::new(None, ""), service: None, differs: None };
     if let Some(ending) = first.ending {
         way.ending = ending;
         return way;
@@ -363,8 +369,12 @@ pub fn way(known: &Known<'_>, asked: &Asked, frontend: Option<&Frontend>) -> Way
         served(known, block)
     });
     let ServiceId { app, port_index } = &block.service.id;
-    way.ending =
-        Ending { app: Some(app.to_string()), port_index: Some(*port_index), backend: Some(backend), ..ending };
+    way.ending = Ending {
+        app: Some(app.to_string()),
+        port_index: Some(*port_index),
+        backend: Some(backend),
+        ..ending
+    };
     way
 }
 
@@ -401,9 +411,10 @@ fn backend_step(service: &Service) -> Step {
 /// How it ends once everything is passed.
 fn served(known: &Known<'_>, block: &Block) -> Ending {
     let service = &block.service;
-    let serving = block.slots.iter().filter(|slot| matches!(slot, crate::placement::Slot::Serving(_))).count();
+    let serving = block.slots.iter().filter(|slot| slot.admin() == Admin::Ready && slot.weight() > 0).count();
     if serving > 0 {
-        let one = if serving == 1 { "its one server".to_owned() } else { format!("one of {serving} servers") };
+        let one =
+            if serving == 1 { "its one server".to_owned() } else { format!("one of {serving} servers") };
         return Ending::new(None, format!("{} answers, by {one}", service.id));
     }
     let why = match known.view.service(&service.id) {

@@ -12,6 +12,7 @@ use super::desired::PutAside;
 
 use crate::config::HaproxyConfig;
 use crate::haproxy::HaproxyError;
+use crate::haproxy::inquiry::{self, InquiryError, Question, Verdict};
 use crate::haproxy::runtime::{Client, Epoch, Info, command};
 use crate::haproxy::servers::{StateReader, Use, parse_uses};
 use crate::model::{AppId, Endpoint, TaskId};
@@ -49,6 +50,8 @@ pub struct Running {
     brought: watch::Receiver<Brought>,
     client: Arc<Client>,
     master: PathBuf,
+    why: Option<PathBuf>,
+    trusted_proxies: Arc<[String]>,
 }
 
 /// Where a task stands in HAProxy.
@@ -101,7 +104,30 @@ impl Running {
     #[must_use]
     pub fn new(brought: watch::Receiver<Brought>, config: &HaproxyConfig) -> Self {
         let client = Client::new(config.socket.clone(), Some(config.master_socket.clone()), DEADLINE);
-        Self { brought, client: Arc::new(client), master: config.master_socket.clone() }
+        Self {
+            brought,
+            client: Arc::new(client),
+            master: config.master_socket.clone(),
+            why: inquiry::socket(config),
+            trusted_proxies: config.trusted_proxies.as_slice().into(),
+        }
+    }
+
+    /// Asks HAProxy where a request would go; `None` where it has no frontend to be asked by: its template has none, or the
+    /// path of the socket would be too long.
+    ///
+    /// # Errors
+    /// HAProxy does not answer.
+    pub async fn ask_why(&self, question: &Question) -> Option<Result<Verdict, InquiryError>> {
+        let socket = self.why.as_ref()?;
+        self.brought.borrow().text.as_ref().filter(|text| text.head.contains("\nfrontend why "))?;
+        Some(inquiry::ask(socket, question, DEADLINE).await)
+    }
+
+    /// Networks of proxies whose word on a request's way counts.
+    #[must_use]
+    pub fn trusted_proxies(&self) -> &[String] {
+        &self.trusted_proxies
     }
 
     /// What HAProxy was brought to.

@@ -70,7 +70,7 @@ impl Lines {
         for service in services {
             let routes = service.routes.iter().filter(|route| route.matches.is_line());
             for (index, route) in routes.enumerate() {
-                let name = format!("rule_{}_{index}", service.backend.name);
+                let name = name(&service.backend.name, index);
                 let line_route = |criteria: Vec<String>| LineRoute {
                     app: service.id.app.to_string(),
                     backend: service.backend.name.clone(),

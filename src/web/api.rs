@@ -11,16 +11,18 @@ use super::{ApiError, Seen};
 mod apps;
 mod services;
 mod shown;
+mod why;
 
 pub use apps::{AppPage, UnexposedApp, WhyNot};
 pub use services::{ServicePage, ServiceRow};
 pub use shown::{ProblemPage, ShownProblem};
+pub use why::{AskedShown, Asking, Explained, ServerSeen, explain};
 
 /// What a page of a list holds where nobody says otherwise, and at most.
 const PAGE: (usize, usize) = (100, 1000);
 
 pub(super) fn router() -> Router<Seen> {
-    Router::new().merge(services::router()).merge(apps::router()).merge(shown::router())
+    Router::new().merge(services::router()).merge(apps::router()).merge(shown::router()).merge(why::router())
 }
 
 /// The query of a request; one that cannot be understood is answered as the API answers.

@@ -53,8 +53,12 @@ impl Frontend {
     pub fn of(text: &Text, asked: &Asked) -> Option<Self> {
         let shared = sections(&text.head);
         // Few services have a frontend of their own.
-        let own = text.blocks.values().filter(|block| block.shape.contains("\nfrontend ") || block.shape.starts_with("frontend "));
-        let all: Vec<(&str, Vec<Bind<'_>>)> = shared.into_iter().chain(own.flat_map(|block| sections(&block.shape))).collect();
+        let own = text
+            .blocks
+            .values()
+            .filter(|block| block.shape.contains("\nfrontend ") || block.shape.starts_with("frontend "));
+        let all: Vec<(&str, Vec<Bind<'_>>)> =
+            shared.into_iter().chain(own.flat_map(|block| sections(&block.shape))).collect();
         let chosen = match asked.port {
             Some(port) => {
                 let has = |bind: &&Bind<'_>| (bind.ports.0..=bind.ports.1).contains(&port);
@@ -102,13 +106,16 @@ fn sections(text: &str) -> Vec<(&str, Vec<Bind<'_>>)> {
             if let (true, Some(name)) = (is_frontend, words.next()) {
                 sections.push((name, Vec::new()));
             }
-        } else if is_frontend && first == "bind"
+        } else if is_frontend
+            && first == "bind"
             && let (Some((_, binds)), Some(addresses)) = (sections.last_mut(), words.next())
         {
             let tls = words.any(|word| word == "ssl");
-            binds.extend(addresses.split(',').filter_map(|address| {
-                Some(Bind { address, ports: ports(address)?, tls })
-            }));
+            binds.extend(
+                addresses
+                    .split(',')
+                    .filter_map(|address| Some(Bind { address, ports: ports(address)?, tls })),
+            );
         }
     }
     sections.retain(|(_, binds)| !binds.is_empty());
@@ -135,7 +142,9 @@ pub(super) fn step(asked: &Asked, frontend: Option<&Frontend>, text: &Text) -> F
         };
         let known: Vec<String> = sections(&text.head)
             .into_iter()
-            .flat_map(|(name, binds)| binds.into_iter().map(move |bind| format!("{name} listens on {}", bind.address)))
+            .flat_map(|(name, binds)| {
+                binds.into_iter().map(move |bind| format!("{name} listens on {}", bind.address))
+            })
             .take(8)
             .collect();
         let step = Step { details: known, ..Step::new(StepKind::Frontend, why.clone()) };
@@ -151,8 +160,7 @@ pub(super) fn step(asked: &Asked, frontend: Option<&Frontend>, text: &Text) -> F
         FrontendKind::Unknown => "A frontend of the operator's",
     };
     let addresses = shortened(&frontend.addresses);
-    let mut step =
-        Step::new(StepKind::Frontend, format!("{what}: {} listens on {addresses}", frontend.name));
+    let mut step = Step::new(StepKind::Frontend, format!("{what}: {} listens on {addresses}", frontend.name));
     if asked.port.is_none() {
         step = step.detail("The URL names no port, so it is taken to be meant for this one.");
     }

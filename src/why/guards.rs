@@ -36,7 +36,8 @@ pub(super) fn pass(known: &Known<'_>, asked: &Asked, service: &Service, is_route
     let entry = |map| known.text.maps.get(map, backend);
     let is_trusted = known.trusted_proxies.iter().any(|network| is_in(asked.from, network));
     let forwarded = asked.header(&FORWARDED_PROTO).map(str::to_ascii_lowercase).filter(|_| is_trusted);
-    if is_routed && !asked.tls && entry(MapName::Redirects).is_some() && forwarded.as_deref() != Some("https") {
+    if is_routed && !asked.tls && entry(MapName::Redirects).is_some() && forwarded.as_deref() != Some("https")
+    {
         let location = format!("https://{}{}", host(asked), asked.target);
         return passed.end(
             "The app asks for https: HAPROXY_REDIRECT_TO_HTTPS",
@@ -72,16 +73,24 @@ pub(super) fn pass(known: &Known<'_>, asked: &Asked, service: &Service, is_route
     if let Some(login) = &extras.login {
         if !asked.headers.contains_key(header::AUTHORIZATION) {
             let sentence = format!("401: the app asks for a login ({})", login.realm);
-            return passed.end("The app asks who it is, by HTTP's basic authentication", Ending::new(Some(401), sentence));
+            return passed.end(
+                "The app asks who it is, by HTTP's basic authentication",
+                Ending::new(Some(401), sentence),
+            );
         }
-        passed.note(format!("Let in with the right password of {}, else 401; the password is not looked at here", login.user));
+        passed.note(format!(
+            "Let in with the right password of {}, else 401; the password is not looked at here",
+            login.user
+        ));
     }
     if let Some(location) = extras.root.as_ref().filter(|_| is_root) {
         let ending = redirect(301, location.clone(), "The client is sent on from /");
         return passed.end("The app sends requests for / elsewhere", ending);
     }
     if let Some(strip) = &extras.strip {
-        passed.note(format!("The path is rewritten before the server sees it: what {strip} finds is taken off"));
+        passed.note(format!(
+            "The path is rewritten before the server sees it: what {strip} finds is taken off"
+        ));
     }
     if let Some(host) = &extras.host {
         passed.note(format!("The server is told the host {host}"));
@@ -97,11 +106,13 @@ fn pass_tcp(mut passed: Guarded, asked: &Asked, service: &Service) -> Guarded {
     passed.note("It is TCP: bytes are passed on, and nothing of the URL but the port is looked at");
     if extras.closed {
         let why = "A label that keeps somebody out is not understood, so nobody is let in";
-        return passed.end(why, Ending::new(None, format!("The connection is closed: {} is closed", service.id)));
+        return passed
+            .end(why, Ending::new(None, format!("The connection is closed: {} is closed", service.id)));
     }
     if !extras.allowed.is_empty() && !extras.allowed.iter().any(|network| is_in(asked.from, network)) {
         let why = format!("The app lets in only {}", extras.allowed.join(", "));
-        return passed.end(why, Ending::new(None, format!("The connection is closed: {} is not let in", asked.from)));
+        return passed
+            .end(why, Ending::new(None, format!("The connection is closed: {} is not let in", asked.from)));
     }
     passed
 }

@@ -7,7 +7,7 @@ use crate::model::App;
 /// Hints that are given; more would not be read.
 const MOST: usize = 6;
 
-/// Who comes near: routes of the same host with other paths, and apps that name the host and are not served.
+/// Who comes near: routes of the same host with other paths, and apps that name the host and have no route for it.
 pub(super) fn of(known: &Known<'_>, asked: &Asked) -> Vec<String> {
     let host = Request::of(asked).host;
     if host.is_empty() {
@@ -19,13 +19,17 @@ pub(super) fn of(known: &Known<'_>, asked: &Asked) -> Vec<String> {
             hints.push(format!("{} has {host} with more than that: {}", service.id, route.matches));
         }
     }
-    let is_served = |app: &App| {
-        known.view.settled.get(&app.id).is_some_and(|settled| !settled.services.is_empty())
+    let leads = |app: &App| {
+        let services = known.view.settled.get(&app.id).map(|settled| settled.services.as_slice());
+        let mut routes = services.unwrap_or_default().iter().flat_map(|service| &service.routes);
+        routes.any(|route| route.matches.host() == Some(&*host))
     };
-    for app in known.view.apps.values().filter(|app| !is_served(app)) {
+    for app in known.view.apps.values() {
         let names = |(_, value): &(&Box<str>, &Box<str>)| value.to_ascii_lowercase().contains(&host);
-        if let Some((label, _)) = app.labels.iter().find(names) {
-            hints.push(format!("{} names {host} in its label {label}, but is not served", app.id));
+        if let Some((label, _)) = app.labels.iter().find(names)
+            && !leads(app)
+        {
+            hints.push(format!("{} names {host} in its label {label}, but has no route for it", app.id));
         }
     }
     hints.truncate(MOST);

@@ -55,10 +55,15 @@ impl<'a> Request<'a> {
     pub(super) fn fits(&self, matches: &RouteMatch) -> Option<bool> {
         match matches {
             RouteMatch::Acl(_) => None,
-            RouteMatch::Default(path) => Some(self.path_i.starts_with(&format!("{}/", path.to_ascii_lowercase()))),
+            RouteMatch::Default(path) => {
+                Some(self.path_i.starts_with(&format!("{}/", path.to_ascii_lowercase())))
+            }
             RouteMatch::HostPath { host, path, any_case } => {
                 let asked = if *any_case { &self.path_i } else { &self.path };
-                Some(self.is_host(host.as_deref()) && (path.is_empty() || asked.starts_with(&format!("{path}/"))))
+                Some(
+                    self.is_host(host.as_deref())
+                        && (path.is_empty() || asked.starts_with(&format!("{path}/"))),
+                )
             }
             RouteMatch::Exact { host, path } => {
                 Some(self.is_host(host.as_deref()) && self.path == format!("{path}{EXACT}"))
@@ -130,8 +135,12 @@ struct Looks<'a> {
 pub(super) fn look_up(known: &Known<'_>, asked: &Asked) -> Found {
     let services = || known.text.blocks.values().map(|block| block.service.as_ref());
     let lines = Lines::of(services(), &known.text.maps);
-    let by_backend =
-        known.text.blocks.values().map(|block| (block.service.backend.name.as_str(), block.as_ref())).collect();
+    let by_backend = known
+        .text
+        .blocks
+        .values()
+        .map(|block| (block.service.backend.name.as_str(), block.as_ref()))
+        .collect();
     let mut behind = HashMap::new();
     for service in services() {
         let routes = service.routes.iter().filter(|route| route.matches.is_line());
@@ -229,9 +238,8 @@ impl<'a> Looks<'a> {
         };
         let service = self.by_backend.get(backend.as_str()).map(|block| block.service.as_ref());
         let entry = Some((map, key.clone()));
-        let route = service.and_then(|service| {
-            service.routes.iter().find(|route| entry_of(&route.matches) == entry)
-        });
+        let route =
+            service.and_then(|service| service.routes.iter().find(|route| entry_of(&route.matches) == entry));
         self.push(Candidate {
             what: what.to_owned(),
             key,
@@ -312,10 +320,13 @@ impl<'a> Looks<'a> {
             None => String::new(),
         };
         let Request { path, path_i, .. } = &self.request;
-        let longer = [(MapName::Paths, path), (MapName::PathsAnyCase, path_i)].into_iter().find_map(|(map, path)| {
-            let asked = format!("{host}{path}");
-            longest(self.known, map, &asked).filter(|(key, _)| key.len() > start.len()).map(|(key, _)| key)
-        });
+        let longer =
+            [(MapName::Paths, path), (MapName::PathsAnyCase, path_i)].into_iter().find_map(|(map, path)| {
+                let asked = format!("{host}{path}");
+                longest(self.known, map, &asked)
+                    .filter(|(key, _)| key.len() > start.len())
+                    .map(|(key, _)| key)
+            });
         longer.map(|key| format!("{key} has a longer path"))
     }
 
@@ -337,10 +348,12 @@ impl<'a> Looks<'a> {
         let mut differs = None;
         if let Some(verdict) = self.known.verdict.filter(|verdict| verdict.backend != computed) {
             backend.clone_from(&verdict.backend);
-            let is_free = |candidate: &Candidate| candidate.fate == Fate::Unknown && candidate.backend == backend;
+            let is_free =
+                |candidate: &Candidate| candidate.fate == Fate::Unknown && candidate.backend == backend;
             let by_text = backend.is_some().then(|| self.candidates.iter().position(is_free)).flatten();
             if by_text.is_none() {
-                let name = |backend: &Option<String>| backend.clone().unwrap_or_else(|| "no backend".to_owned());
+                let name =
+                    |backend: &Option<String>| backend.clone().unwrap_or_else(|| "no backend".to_owned());
                 differs = Some(format!(
                     "HAProxy says {}, where its maps and lines were read as {}; HAProxy's word counts",
                     name(&backend),
@@ -453,7 +466,12 @@ fn by_key(
     let backend = said.unwrap_or(computed);
     let differs = (backend != computed).then(|| {
         let name = |backend: Option<&str>| backend.unwrap_or("no backend").to_owned();
-        format!("HAProxy says {}, where {} has {}; HAProxy's word counts", name(backend), map.file(), name(computed))
+        format!(
+            "HAProxy says {}, where {} has {}; HAProxy's word counts",
+            name(backend),
+            map.file(),
+            name(computed)
+        )
     });
     let service = backend.and_then(|name| known.block_of_backend(name)).map(|block| &block.service);
     let candidate = Candidate {

@@ -22,3 +22,4 @@ mod runtime;
 mod serving;
 mod stage;
 mod tls;
+mod why;
