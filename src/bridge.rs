@@ -17,6 +17,7 @@ use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Certificates, Driver, External, Managed, stats};
 use crate::history::History;
 use crate::reconcile::desired::Desired;
+use crate::reconcile::orders::Orders;
 use crate::reconcile::standing::{Brought, Running};
 use crate::reconcile::{Outside, Pending, Reconciler};
 use crate::render::{Files, Templates};
@@ -27,6 +28,7 @@ use crate::state::State;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
 use crate::view::{Counts, View};
+use crate::web::api::status::Origins;
 use crate::web::{self, Door, Doors};
 
 pub mod inputs;
@@ -70,17 +72,21 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let (brought, running) = watch::channel(Brought::default());
     let (viewed, view) = watch::channel(View::default());
     let history = History::default();
+    let (orders, ordered) = Orders::new();
     let (store, _fleet) = rules::open_shared(&config)?;
     let (foresight, of_state, of_desired) = Foresight::new(&config);
     let callback = web::Callback::default();
+    let origins = Origins::from(&config);
+    let marathon_status = Arc::clone(&origins.marathon);
     let seen = web::Seen {
         metrics: metrics.clone(),
-        running: Running::new(running, &config.haproxy),
+        running: Running::new(running, orders, &config.haproxy),
         history: history.clone(),
         rules: web::RuleDesk::new(Arc::clone(&store), foresight, view.clone(), &config),
         callback: callback.clone(),
         view,
         state_env: config.api.state_env.clone().into(),
+        origins,
         doors,
     };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
@@ -100,11 +106,12 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let desired = Desired::new(templates, head, ports.clone(), (pages, certificates), &config);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
+    let _set_once = marathon_status.set(marathon.status());
     let mut state =
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
     let pending = Pending::default();
-    let outside = Outside { brought, history, copies: of_desired };
+    let outside = Outside { brought, history, orders: ordered, copies: of_desired };
     let reconciler =
         Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), outside);
 

@@ -4,9 +4,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::model::ServiceId;
@@ -14,6 +13,7 @@ use crate::placement::Admin;
 use crate::plan::{Reason, Step};
 use crate::reconcile::desired::Happened;
 use crate::render::Text;
+use crate::telemetry::LastHour;
 
 mod difference;
 #[cfg(test)]
@@ -31,15 +31,13 @@ const SLOTS: usize = 20_000;
 const WAITING: usize = 64;
 
 /// One change.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// Its number; a later one has a higher number. They begin anew with each start of Causeway.
     pub id: u64,
     /// When it was done.
-    #[serde(serialize_with = "rfc3339")]
     pub at: SystemTime,
     /// How it was done.
-    #[serde(flatten)]
     pub how: How,
     /// What happened, a line a service; the first of them.
     pub events: Vec<String>,
@@ -54,8 +52,7 @@ pub struct Change {
 }
 
 /// How a change was done.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "how", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum How {
     /// On the running worker.
     Runtime {
@@ -155,6 +152,8 @@ struct Log {
     changes: VecDeque<(Arc<Change>, Option<Arc<Texts>>)>,
     /// Slots in the blocks of all texts.
     slots: usize,
+    /// How many there were.
+    last_hour: LastHour,
 }
 
 impl Default for History {
@@ -182,6 +181,7 @@ impl History {
             return;
         }
         log.last += 1;
+        log.last_hour.add(1.0, Instant::now());
         let change = Arc::new(Change {
             id: log.last,
             at: SystemTime::now(),
@@ -200,6 +200,12 @@ impl History {
         let _nobody = self.0.told.send(change);
     }
 
+    /// How many changes there were in each minute of the last hour, the oldest first.
+    #[must_use]
+    pub fn last_hour(&self) -> Vec<f64> {
+        self.log().last_hour.minutes(Instant::now())
+    }
+
     /// The changes before one, or the last ones, the newest first.
     #[must_use]
     pub fn before(&self, id: Option<u64>, count: usize) -> Vec<Arc<Change>> {
@@ -208,11 +214,12 @@ impl History {
         changes.filter(|change| id.is_none_or(|id| change.id < id)).take(count).cloned().collect()
     }
 
-    /// The last changes of one service, the newest first.
+    /// The changes of one service before one, or the last ones, the newest first.
     #[must_use]
-    pub fn of(&self, service: &ServiceId, count: usize) -> Vec<Arc<Change>> {
+    pub fn of(&self, service: &ServiceId, before: Option<u64>, count: usize) -> Vec<Arc<Change>> {
         let log = self.log();
         let changes = log.changes.iter().rev().map(|(change, _)| change);
+        let changes = changes.filter(|change| before.is_none_or(|id| change.id < id));
         changes.filter(|change| change.services.contains(service)).take(count).cloned().collect()
     }
 
@@ -265,12 +272,4 @@ pub fn moment(at: SystemTime) -> String {
         .round(jiff::Unit::Millisecond)
         .unwrap_or_default()
         .to_string()
-}
-
-/// Writes a moment as RFC 3339 does.
-///
-/// # Errors
-/// Those of the serializer.
-pub fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&moment(*at))
 }

@@ -63,6 +63,12 @@ pub struct ByHand {
     pub since: SystemTime,
     /// Until when it is kept.
     pub until: SystemTime,
+    /// Who did it; `None` where it was found at HAProxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// Whether a server takes requests.

@@ -75,6 +75,19 @@ impl Reason {
         matches!(self, Self::SectionRemoved { .. })
     }
 
+    /// Every kind of reason.
+    pub const KINDS: [&str; 9] = [
+        "start",
+        "slots",
+        "head",
+        "drift",
+        "servers",
+        "section_added",
+        "section_removed",
+        "section_changed",
+        "file",
+    ];
+
     /// The kind of reason, for counting.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -6,15 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
-use crate::forecast::CopyRequests;
 use crate::haproxy::{Applied, Driver, HaproxyError};
-use crate::history::History;
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
 use crate::render::{Files, TemplateError};
@@ -27,17 +24,19 @@ pub mod desired;
 pub mod good;
 mod journal;
 mod live;
+pub mod orders;
 mod pending;
 mod reload;
 mod report;
+pub mod rollback;
 pub mod standing;
 mod worker;
 mod writer;
 
 pub use pending::Pending;
+pub use standing::Outside;
 
 use desired::Desired;
-use standing::Brought;
 use worker::Worker;
 use writer::Writer;
 
@@ -68,17 +67,6 @@ pub enum RoundError {
     /// A file.
     #[error("{0}; HAProxy is left as it was")]
     File(#[from] FileError),
-}
-
-/// Whom the reconciler tells or answers, besides the log and the metrics.
-#[derive(Debug)]
-pub struct Outside {
-    /// Who asks what HAProxy was brought to.
-    pub brought: watch::Sender<Brought>,
-    /// The log of changes.
-    pub history: History,
-    /// Who works out what would come, on a copy of what is desired.
-    pub copies: CopyRequests<Desired>,
 }
 
 /// What HAProxy is brought to, and how.
@@ -203,6 +191,7 @@ impl Reconciler {
                 Some(asker) = self.outside.copies.recv() => {
                     let _gave_up = asker.send(self.desired.clone());
                 }
+                Some(ordered) = self.outside.orders.recv() => self.obey(ordered).await,
                 written = self.writer.done(), if writing => self.written(written),
                 found = audit::done(&mut self.auditing), if auditing => self.audited(found).await,
                 _ = advance.tick(), if leaving => self.advance().await,

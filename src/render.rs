@@ -5,14 +5,17 @@ use std::sync::Arc;
 use crate::model::{Mode, Service};
 
 pub mod files;
+mod guards;
 pub mod lines;
 pub mod maps;
+mod masked;
 mod templates;
 pub mod text;
 
 pub use files::Files;
 pub use lines::{LineRoute, Lines};
-pub use templates::{ClientHosts, HeadContext, TemplateError, Templates};
+pub use masked::without_secrets;
+pub use templates::{ClientHosts, HeadContext, KeptTemplates, TemplateError, Templates};
 pub use text::{Block, Owners, Spare, Text};
 
 use maps::MapName;
@@ -27,18 +30,6 @@ pub type Shape = Arc<str>;
 
 /// A map entry: which map, key, value: a backend, or what is said of the backend that is the key.
 pub type MapEntry = (MapName, String, String);
-
-/// A configuration as people may see it: without the hashes of passwords.
-#[must_use]
-pub fn without_secrets(config: &str) -> String {
-    let shown = |line: &str| match line.split_once(" password ") {
-        Some((user, _)) if user.trim_start().trim_start_matches(['+', '-', ' ']).starts_with("user ") => {
-            format!("{user} password (not shown)\n")
-        }
-        _ => line.to_owned(),
-    };
-    config.split_inclusive('\n').map(shown).collect()
-}
 
 /// The map entries that lead to a service, and those that say what is done to its requests.
 #[must_use]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use rpds::RedBlackTreeMapSync;
-use serde::Serialize;
 
 use crate::model::{App, AppId, Problem, ProblemKind, Route, RouteMatch, Rule, Service, ServiceId};
 use crate::services::Terms;
@@ -40,13 +39,11 @@ pub struct View {
 }
 
 /// A problem, and since when there is one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noted {
     /// The problem.
-    #[serde(flatten)]
     pub problem: Problem,
     /// When it was first seen, by this Causeway.
-    #[serde(skip)]
     pub since: SystemTime,
 }
 

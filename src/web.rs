@@ -1,4 +1,4 @@
-//! Causeway's own HTTP server: metrics, health, status, the API. Who may in is the [`Doors`]' business.
+//! Causeway's own HTTP server: metrics, health, status, the API, the pages. Who may in is the [`Doors`]' business.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use crate::model::TaskId;
 use crate::reconcile::standing::Running;
 use crate::telemetry::Metrics;
 use crate::view::View;
+use api::status::Origins;
 
 #[allow(unused_qualifications, reason = "utoipa writes them")]
 pub mod api;
@@ -25,6 +26,7 @@ pub mod callback;
 mod caller;
 pub mod doors;
 mod error;
+mod pages;
 mod reread;
 pub mod rules;
 mod server;
@@ -53,6 +55,8 @@ pub struct Seen {
     pub callback: Callback,
     /// The variables of apps that `/api/state` shows.
     pub state_env: Arc<[String]>,
+    /// Where apps and rules come from.
+    pub origins: Origins,
     /// Who may in.
     pub doors: Doors,
 }
@@ -103,7 +107,8 @@ fn router(seen: Seen) -> Router {
         .merge(api::router())
         .merge(rules::router())
         .merge(bamboo::router())
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
+        .merge(pages::router())
+        .fallback(pages::no_such_page)
         .with_state(seen)
 }
 

@@ -17,6 +17,8 @@ pub(crate) const PREFIX_LINES: usize = 3;
 /// Texts that are kept for people, beside the current one and the last good one.
 const KEPT: usize = 5;
 const GOOD: &str = "good";
+/// What is kept with a generation and is none of its files: what it was made of.
+const MADE_OF: &str = "made-of";
 
 /// One generation on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,12 @@ impl Generation {
     #[must_use]
     pub fn name(&self) -> String {
         format!("gen-{}", self.number)
+    }
+
+    /// The directory of what it was made of, which HAProxy never reads.
+    #[must_use]
+    pub fn made_of(&self) -> PathBuf {
+        self.dir.join(MADE_OF)
     }
 }
 
@@ -99,7 +107,7 @@ impl Generations {
     #[must_use]
     pub fn good_before(&self, number: u64) -> Option<Generation> {
         let earlier = self.numbers().into_iter().rev().filter(|each| *each < number);
-        earlier.map(|number| self.generation(number)).find(|each| each.dir.join(GOOD).exists())
+        earlier.map(|number| self.generation(number)).find(|each| self.is_good(each))
     }
 
     /// Writes a new generation, fsynced, without making it current.
@@ -200,6 +208,18 @@ impl Generations {
         let _best_effort = fs::remove_dir_all(&generation.dir);
     }
 
+    /// Every generation that is kept, the oldest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Generation> {
+        self.numbers().into_iter().map(|number| self.generation(number)).collect()
+    }
+
+    /// Whether a worker was seen to run it.
+    #[must_use]
+    pub fn is_good(&self, generation: &Generation) -> bool {
+        generation.dir.join(GOOD).exists()
+    }
+
     fn numbers(&self) -> Vec<u64> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
         let mut numbers: Vec<u64> =
@@ -233,6 +253,9 @@ fn rendered(generation: &Generation, config: &str) -> Option<String> {
 fn read_into(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
+        if path.ends_with(MADE_OF) {
+            continue;
+        }
         if path.is_dir() {
             read_into(root, &path, files)?;
         } else if let Some(name) = path.strip_prefix(root).ok().and_then(Path::to_str) {

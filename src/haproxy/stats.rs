@@ -18,6 +18,10 @@ use crate::config::HaproxyConfig;
 use crate::model::ServiceId;
 use crate::telemetry::Metrics;
 
+mod servers;
+
+pub use servers::{ServerFigures, parse_servers};
+
 /// How long HAProxy may be silent within an answer; with 10,000 backends the whole of it takes a tenth of a second.
 const SILENCE: Duration = Duration::from_secs(5);
 

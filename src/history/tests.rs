@@ -24,7 +24,7 @@ async fn the_last_changes_are_kept_in_order_and_told_to_who_listens() {
     assert_eq!(history.before(None, usize::MAX).len(), KEPT);
     assert!(history.get(10).is_none() && history.get(11).is_some());
     let service = ServiceId { app: AppId::new("/a509"), port_index: 0 };
-    assert_eq!(history.of(&service, 5).len(), 1);
+    assert_eq!(history.of(&service, None, 5).len(), 1);
 }
 
 #[tokio::test]

@@ -207,6 +207,8 @@ impl super::desired::Desired {
             weight: found.weight,
             since: now,
             until: now + for_how_long,
+            by: None,
+            why: None,
         };
         self.set_by_hand(id, index, |slot| match slot {
             Slot::Serving(occupant) if for_how_long > Duration::ZERO => {

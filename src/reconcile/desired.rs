@@ -23,20 +23,28 @@ use crate::render::{
 use super::good::{self, Blocks};
 use super::journal::Journal;
 use super::live::{Live, Wanted};
+use super::rollback::RolledBack;
 
 mod blame;
 mod certificates;
+mod earlier;
+mod happened;
+mod orders;
 mod running;
 mod spares;
 
 pub use blame::PutAside;
+pub use happened::Happened;
 pub(super) use running::Names;
-use spares::Stock;
+use spares::{SpareTerms, Stock};
 
 /// What HAProxy is to be brought to. What a copy comes to is never written down.
 #[derive(Clone, Debug)]
 pub struct Desired {
     templates: Arc<Templates>,
+    /// Those of the configuration, while somebody went back to others.
+    templates_of_today: Arc<Templates>,
+    rolled_back: Option<Arc<RolledBack>>,
     head: HeadContext,
     ports: ServicePorts,
     pages: BTreeMap<String, Bytes>,
@@ -47,6 +55,7 @@ pub struct Desired {
     loaded_extra: Arc<BTreeMap<String, Bytes>>,
     /// The spare backends that a HAProxy gets when it reads its text anew.
     stock: Stock,
+    spare_terms: SpareTerms,
     placement: Placement,
     journal: Journal,
     /// What runs; `None` where that is not known, or not ours to change while it runs.
@@ -77,15 +86,6 @@ pub struct Desired {
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
 }
 
-/// What happened to a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Happened {
-    /// The service.
-    pub service: ServiceId,
-    /// What happened to it, in words.
-    pub what: String,
-}
-
 /// A text that HAProxy is asked to read, with everything that is true once it has.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -105,16 +105,22 @@ impl Desired {
         config: &Config,
     ) -> Self {
         let journal = Journal::new(&config.haproxy.state_dir);
-        let stock = Stock::new(&templates, config);
+        let templates_of_today = Arc::new(templates);
+        let rolled_back = RolledBack::load(&config.haproxy.state_dir).map(Arc::new);
+        let templates = Arc::clone(rolled_back.as_ref().map_or(&templates_of_today, |to| &to.templates));
+        let spare_terms = SpareTerms::from(config);
         let mut desired = Self {
-            templates: Arc::new(templates),
+            stock: Stock::new(&templates, spare_terms),
+            spare_terms,
+            templates,
+            templates_of_today,
+            rolled_back,
             head,
             ports,
             pages,
             certificates,
             extra: Arc::default(),
             loaded_extra: Arc::default(),
-            stock,
             placement: journal.load(),
             journal,
             live: None,
@@ -169,18 +175,22 @@ impl Desired {
 
     /// Sets a service, or takes it away.
     pub fn set(&mut self, id: ServiceId, service: Option<Arc<Service>>) {
-        let old = match service.clone() {
+        let old = match service {
             Some(service) => self.services.insert(id.clone(), service),
             None => self.services.remove(&id),
         };
+        let came_or_went = old.is_some() != self.services.contains_key(&id);
         self.before.entry(id.clone()).or_insert(old);
-        match (self.quarantine.get(&id), &service) {
-            (Some(aside), Some(service)) if aside.refused.same_shape(service) => {}
+        match (self.quarantine.get(&id), self.definition(&id)) {
+            (Some(aside), Some(service)) if aside.refused.same_shape(&service) => {}
             _ => {
                 self.quarantine.remove_mut(&id);
             }
         }
         self.refresh(&id);
+        if came_or_went {
+            self.refresh_later(&id);
+        }
         // What they fall back to may belong to this one now.
         let aside: Vec<ServiceId> = self
             .quarantine
@@ -290,28 +300,13 @@ impl Desired {
         self.placement.retain(|id| self.text.blocks.contains_key(id));
     }
 
-    /// What changed since the last round that got through.
-    pub fn take_events(&mut self) -> Vec<Happened> {
-        let before = std::mem::take(&mut self.before);
-        let happened = |(id, old): (ServiceId, Option<Arc<Service>>)| {
-            let what = describe(&id, old.as_deref(), self.services.get(&id).map(AsRef::as_ref))?;
-            Some(Happened { service: id, what })
-        };
-        before.into_iter().filter_map(happened).collect()
-    }
-
-    /// Forgets what changed without effect.
-    pub fn forget_events(&mut self) {
-        self.before.clear();
-    }
-
     /// Renders one service again, as it is or as it was good last.
     fn refresh(&mut self, id: &ServiceId) {
-        let (service, good_shape) = match (self.services.get(id), self.quarantine.get(id)) {
-            (Some(service), None) => (Some(Arc::clone(service)), None),
+        let (service, good_shape) = match (self.definition(id), self.quarantine.get(id)) {
+            (Some(service), None) => (Some(service), None),
             (Some(service), Some(aside)) if !aside.left_out => match self.good.get(id) {
                 Some(good) => {
-                    let service = self.as_good(service, &good.service);
+                    let service = self.as_good(&service, &good.service);
                     // Its text may bind a port that is somebody else's by now.
                     let same_port = service.port == good.service.port;
                     (Some(Arc::new(service)), same_port.then(|| Arc::clone(&good.shape)))
@@ -385,11 +380,12 @@ impl Desired {
         service: Arc<Service>,
         old: Option<&Block>,
     ) -> Result<(Arc<Service>, Shape), TemplateError> {
-        if self.templates.is_whole() {
-            return Ok((service, Shape::default()));
-        }
         if let Some(old) = old.filter(|old| old.service.same_shape(&service)) {
             return Ok((service, Arc::clone(&old.shape)));
+        }
+        self.templates.prove_guards(&self.head, &service)?;
+        if self.templates.is_whole() {
+            return Ok((service, Shape::default()));
         }
         let own_bind = self.own_bind(&service);
         if own_bind.is_none()
@@ -499,26 +495,4 @@ impl Desired {
 
 fn has_line(service: &Service) -> bool {
     service.routes.iter().any(|route| route.matches.is_line())
-}
-
-/// What happened to a service, in words; nothing where it did not change to the eye.
-fn describe(id: &ServiceId, old: Option<&Service>, new: Option<&Service>) -> Option<String> {
-    Some(match (old, new) {
-        (None, None) => return None,
-        (None, Some(new)) => format!("{id} is new with {} server(s)", new.servers.len()),
-        (Some(_), None) => format!("{id} is gone"),
-        (Some(old), Some(new)) if old.servers != new.servers => {
-            let gone = old.servers.iter().filter(|server| !new.servers.contains(server));
-            let come = new.servers.iter().filter(|server| !old.servers.contains(server));
-            let moves: Vec<String> = come
-                .map(|server| format!("+{}", server.endpoint))
-                .chain(gone.map(|server| format!("-{}", server.endpoint)))
-                .collect();
-            let shown = moves.iter().take(4).cloned().collect::<Vec<_>>().join(" ");
-            let more = if moves.len() > 4 { " …" } else { "" };
-            format!("{id} servers {} → {} ({shown}{more})", old.servers.len(), new.servers.len())
-        }
-        (Some(old), Some(new)) if old.same_shape(new) => return None,
-        (Some(_), Some(_)) => format!("{id} changed"),
-    })
 }

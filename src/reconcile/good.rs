@@ -11,7 +11,7 @@ use crate::model::{Service, ServiceId};
 use crate::render::{Block, Shape};
 
 /// The file beside the generations.
-const FILE: &str = "good.json";
+pub(super) const FILE: &str = "good.json";
 
 /// Every service as it was good last. Its servers are always today's.
 pub(super) type Blocks = RedBlackTreeMapSync<ServiceId, Arc<Block>>;
@@ -31,8 +31,13 @@ struct RecordRef<'a> {
 /// Reads what an earlier Causeway left; nothing where there is nothing, or nothing that can be read.
 #[must_use]
 pub(super) fn load(state_dir: &Path) -> Blocks {
-    let path = state_dir.join(FILE);
-    let Ok(json) = std::fs::read(&path) else { return Blocks::default() };
+    load_from(&state_dir.join(FILE))
+}
+
+/// Reads what was kept of it in another place.
+#[must_use]
+pub(super) fn load_from(path: &Path) -> Blocks {
+    let Ok(json) = std::fs::read(path) else { return Blocks::default() };
     let records: Vec<Record> = serde_json::from_slice(&json).unwrap_or_else(|error| {
         tracing::warn!("{}: {error}; a service that is refused is left out", path.display());
         Vec::new()

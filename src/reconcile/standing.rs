@@ -5,16 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::Reconciler;
-use super::desired::PutAside;
+use super::desired::{Desired, PutAside};
+use super::orders::{Order, OrderError, Ordered, Orders};
+use super::rollback::RolledBack;
 
 use crate::config::HaproxyConfig;
-use crate::haproxy::HaproxyError;
+use crate::forecast::CopyRequests;
 use crate::haproxy::inquiry::{self, InquiryError, Question, Verdict};
-use crate::haproxy::runtime::{Client, Epoch, Info, command};
+use crate::haproxy::runtime::{Client, Epoch, Info, Processes, command};
 use crate::haproxy::servers::{StateReader, Use, parse_uses};
+use crate::haproxy::stats::{ServerFigures, parse_servers};
+use crate::haproxy::{Generations, HaproxyError};
+use crate::history::History;
 use crate::model::{AppId, Endpoint, TaskId};
 use crate::placement::Slot;
 use crate::render::Text;
@@ -31,6 +36,8 @@ pub struct Brought {
     pub epoch: Option<Epoch>,
     /// Services that are not on their newest block.
     pub put_aside: PutAside,
+    /// The generation that somebody went back to.
+    pub rolled_back: Option<Arc<RolledBack>>,
 }
 
 impl Reconciler {
@@ -40,8 +47,22 @@ impl Reconciler {
             text: self.desired.running().cloned(),
             epoch: self.desired.epoch(),
             put_aside: self.desired.put_aside_now(),
+            rolled_back: self.desired.rolled_back().cloned(),
         });
     }
+}
+
+/// Whom the reconciler tells, besides the log and the metrics.
+#[derive(Debug)]
+pub struct Outside {
+    /// Who asks what HAProxy was brought to.
+    pub brought: watch::Sender<Brought>,
+    /// The log of changes.
+    pub history: History,
+    /// Orders of people.
+    pub orders: mpsc::Receiver<Ordered>,
+    /// Who works out what would come, on a copy of what is desired.
+    pub copies: CopyRequests<Desired>,
 }
 
 /// What runs, for who asks while the reconciler works.
@@ -52,6 +73,8 @@ pub struct Running {
     master: PathBuf,
     why: Option<PathBuf>,
     trusted_proxies: Arc<[String]>,
+    state_dir: PathBuf,
+    orders: Orders,
 }
 
 /// Where a task stands in HAProxy.
@@ -102,12 +125,14 @@ pub struct OldWorker {
 impl Running {
     /// What runs is told by whoever holds the other end.
     #[must_use]
-    pub fn new(brought: watch::Receiver<Brought>, config: &HaproxyConfig) -> Self {
+    pub fn new(brought: watch::Receiver<Brought>, orders: Orders, config: &HaproxyConfig) -> Self {
         let client = Client::new(config.socket.clone(), Some(config.master_socket.clone()), DEADLINE);
         Self {
             brought,
             client: Arc::new(client),
             master: config.master_socket.clone(),
+            state_dir: config.state_dir.clone(),
+            orders,
             why: inquiry::socket(config),
             trusted_proxies: config.trusted_proxies.as_slice().into(),
         }
@@ -134,6 +159,33 @@ impl Running {
     #[must_use]
     pub fn brought(&self) -> Brought {
         self.brought.borrow().clone()
+    }
+
+    /// What HAProxy says of the servers of a backend now.
+    ///
+    /// # Errors
+    /// HAProxy does not answer.
+    pub async fn servers(&self, backend: &str) -> Result<Vec<ServerFigures>, HaproxyError> {
+        Ok(parse_servers(&self.client.ask(&format!("show stat {backend} 4 -1")).await?))
+    }
+
+    /// Orders something, and waits for what becomes of it.
+    ///
+    /// # Errors
+    /// Why it was not carried out.
+    pub async fn order(&self, order: Order) -> Result<(), OrderError> {
+        self.orders.give(order).await
+    }
+
+    /// HAProxy's processes, as its master knows them; `None` where it does not answer.
+    pub async fn processes(&self) -> Option<Processes> {
+        self.client.processes().await
+    }
+
+    /// The generations on disk, to look at.
+    #[must_use]
+    pub fn generations(&self) -> Generations {
+        Generations::at(&self.state_dir)
     }
 
     /// Where a task stands now; `None` where it is not known what runs.

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::good::{self, Blocks};
 use super::journal::{self, Mark};
+use super::rollback;
 use crate::durable::FileError;
 use crate::haproxy::{Generation, Generations};
 use crate::placement::Placement;
@@ -34,6 +35,8 @@ struct Written {
     generation: u64,
     text: Text,
     good: Blocks,
+    /// The generation that has what it was made of beside it.
+    made_of: u64,
 }
 
 /// Writes one snapshot at a time.
@@ -108,8 +111,16 @@ fn write(generations: &Generations, snapshot: Snapshot, written: &mut Written) -
         written.generation = generation.number;
         written.text = text;
     }
-    if !good::same(&good, &written.good) {
+    let same_good = good::same(&good, &written.good);
+    if !same_good {
         good::write(generations.root(), &good)?;
+    }
+    if !same_good || written.made_of != generation.number {
+        // Without it, nobody goes back to this generation.
+        match rollback::keep(generations.root(), &generation, &templates) {
+            Ok(()) => written.made_of = generation.number,
+            Err(error) => tracing::warn!("{error}; nobody can go back to {}", generation.name()),
+        }
     }
     written.good = good;
     placement.map_or(Ok(()), |(placement, mark)| journal::write(generations.root(), &placement, mark))

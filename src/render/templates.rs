@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tera::{Context, Kwargs, State, Tera};
 
 use super::lines::Lines;
@@ -16,7 +16,7 @@ use crate::model::Service;
 const HEAD: &str = "head.cfg";
 const ROUTES: &str = "routes.cfg";
 const LINE: &str = "line.cfg";
-const SERVICE: &str = "service.cfg";
+pub(super) const SERVICE: &str = "service.cfg";
 const MAP: &str = "map";
 /// Entries that the template of a map draws at once.
 const MAP_PIECE: usize = 1_000;
@@ -43,6 +43,16 @@ pub enum TemplateError {
     /// It is not a template, or uses something that does not exist.
     #[error("{}", one_line(.0))]
     Template(#[from] tera::Error),
+    /// It leaves away what keeps somebody out.
+    #[error(
+        "{template} does not draw {guard}: the service would be open; it is not served until the template draws it"
+    )]
+    Guard {
+        /// The template.
+        template: String,
+        /// What it leaves away.
+        guard: &'static str,
+    },
 }
 
 /// Tera's report shows the line with a mark under it; kept whole, since the place is what a person needs.
@@ -135,6 +145,25 @@ pub struct Templates {
     whole: Option<String>,
     /// Nothing but what Causeway itself writes says anything of servers.
     plain: bool,
+    /// The text of services is drawn by a template of the operator's.
+    custom: bool,
+    texts: BTreeMap<String, String>,
+}
+
+/// Templates as they are kept with a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptTemplates {
+    whole: Option<String>,
+    texts: BTreeMap<String, String>,
+}
+
+impl TryFrom<KeptTemplates> for Templates {
+    type Error = TemplateError;
+
+    /// Parses templates that were kept.
+    fn try_from(kept: KeptTemplates) -> Result<Self, TemplateError> {
+        Self::parse(kept.texts, kept.whole)
+    }
 }
 
 impl Templates {
@@ -161,15 +190,27 @@ impl Templates {
         if let Some(path) = &config.file {
             texts.insert(path.display().to_string(), read(path)?);
         }
+        Self::parse(texts, whole)
+    }
+
+    fn parse(texts: BTreeMap<String, String>, whole: Option<String>) -> Result<Self, TemplateError> {
+        let built_in = |name: &str| BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
         let plain = !texts.values().any(|text| text.contains("default-server"))
             && texts.get(SERVICE).is_some_and(|text| text.contains("service.backend.balance"));
+        let custom = whole.is_some() || texts.get(SERVICE).map(String::as_str) != built_in(SERVICE);
         let mut tera = Tera::new();
         tera.set_escape_fn(escape);
         tera.register_function("servers", Servers);
         let suffixes: Vec<String> = texts.keys().cloned().collect();
         tera.autoescape_on(suffixes);
-        tera.add_raw_templates(texts)?;
-        Ok(Self { tera, whole, plain })
+        tera.add_raw_templates(texts.clone())?;
+        Ok(Self { tera, whole, plain, custom, texts })
+    }
+
+    /// The templates, to be kept with a generation.
+    #[must_use]
+    pub fn kept(&self) -> KeptTemplates {
+        KeptTemplates { whole: self.whole.clone(), texts: self.texts.clone() }
     }
 
     /// Checks that everything the templates name exists, by rendering an example.
@@ -213,7 +254,18 @@ impl Templates {
                 ));
             }
         }
+        notices.extend(self.undrawn_guards(head, example));
         Ok(notices)
+    }
+
+    /// Whether the operator's template draws services.
+    pub(super) fn is_custom(&self) -> bool {
+        self.custom
+    }
+
+    /// The name of the operator's one template, where it makes the whole text.
+    pub(super) fn whole_name(&self) -> Option<&str> {
+        self.whole.as_deref()
     }
 
     /// Whether a server that is added while HAProxy runs is what its line in the text would make of it: not where one template

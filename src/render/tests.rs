@@ -141,10 +141,31 @@ fn a_template_is_told_what_it_keeps_from_being_done_at_run_time() {
     )
     .unwrap();
     let told = notices(loaded(dir.path()).unwrap());
-    assert!(told.len() == 1 && told[0].starts_with("service.cfg does not draw its servers"), "{told:?}");
+    assert!(told[0].starts_with("service.cfg does not draw its servers"), "{told:?}");
+    assert!(told.len() == 5 && told[1].contains("does not draw the login"), "{told:?}");
     let file = dir.path().join("whole.tera");
     std::fs::write(&file, "global\n{% for service in services %}{{ servers(service=service) }}{% endfor %}")
         .unwrap();
     let told = notices(Templates::load(&TemplateConfig { dir: None, file: Some(file) }).unwrap());
-    assert!(told.len() == MapName::ALL.len() - 1 && told[0].contains("maps/apps.map"), "{told:?}");
+    assert!(told.len() == MapName::ALL.len() + 4 && told[0].contains("maps/apps.map"), "{told:?}");
+}
+
+#[test]
+fn a_guarded_service_is_not_drawn_by_a_template_that_leaves_its_guard_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |text: &str| {
+        std::fs::write(dir.path().join("service.cfg"), text).unwrap();
+        loaded(dir.path()).unwrap()
+    };
+    let mut guarded = service("x");
+    guarded.backend.extras.allowed = vec!["10.0.0.0/8".to_owned()];
+    let backend = "backend {{ service.backend.name }}\n{{ servers(service=service) }}";
+    let open = with(backend);
+    assert!(open.prove_guards(&head(), &service("x")).is_ok());
+    let refused = open.prove_guards(&head(), &guarded).unwrap_err().to_string();
+    assert!(refused.contains("service.cfg") && refused.contains("allowed"), "{refused}");
+    let drawn =
+        format!("{backend}{{% for net in service.backend.extras.allowed %}}# {{{{ net }}}}\n{{% endfor %}}");
+    assert!(with(&drawn).prove_guards(&head(), &guarded).is_ok());
+    assert!(Templates::load(&TemplateConfig::default()).unwrap().prove_guards(&head(), &guarded).is_ok());
 }

@@ -1,6 +1,7 @@
 //! What Causeway counts: one handle that is handed to whoever has something to tell. Prometheus and `/status` read it,
 //! StatsD is sent to as it happens, under Bamboo's names where Bamboo has one. `docs/metrics.md` lists all of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ pub use standing::{HaproxyStanding, Round, RoundKind, SourceStanding, Standing};
 use families::Families;
 use sources::Sources;
 
+use super::LastHour;
 use super::statsd::Statsd;
 
 /// What is read from Marathon.
@@ -121,6 +123,8 @@ struct Known {
     services: Arc<Vec<ServiceFigures>>,
     /// When the figures of the services were taken in.
     services_at: Option<Instant>,
+    /// Requests, and those that went wrong, of all services.
+    last_hour: [LastHour; 2],
     haproxy: HaproxyStanding,
     last_round: Option<(Instant, RoundKind, Duration)>,
     /// HAProxy was brought to what is desired once.
@@ -210,6 +214,14 @@ impl Metrics {
         self.count("haproxy.reload.marathon.reloaded", 1);
         self.time("haproxy.reload.marathon.duration", took);
         self.round(RoundKind::Reload, took);
+    }
+
+    /// How often HAProxy was reloaded or started for each kind of reason, since Causeway started.
+    #[must_use]
+    pub fn reload_reasons(&self) -> BTreeMap<&'static str, u64> {
+        let counted = &self.0.families.reload_reasons;
+        let count = |kind| Some((kind, counted.get(&[("reason", kind)])?.get()));
+        Reason::KINDS.into_iter().filter_map(count).collect()
     }
 
     /// A reload, or what has to come before it, failed.
@@ -388,7 +400,20 @@ impl Metrics {
         stats::rate(&mut figures, &before, seconds);
         let mut known = self.known();
         known.services_at = Some(now);
+        let rates = figures.iter().filter_map(|each| each.rates);
+        let (requests, errors) =
+            rates.fold((0.0, 0.0), |(all, failed), rates| (all + rates.requests, failed + rates.errors));
+        for (hour, a_second) in known.last_hour.iter_mut().zip([requests, errors]) {
+            hour.add(a_second * seconds, now);
+        }
         known.services = Arc::new(figures);
+    }
+
+    /// Requests, and those that went wrong, of all services in each minute of the last hour, the oldest first.
+    #[must_use]
+    pub fn last_hour(&self) -> [Vec<f64>; 2] {
+        let (now, known) = (Instant::now(), self.known());
+        known.last_hour.each_ref().map(|hour| hour.minutes(now))
     }
 
     /// The figures of each service, as HAProxy told them last, ordered by service.

@@ -27,18 +27,9 @@ impl Process {
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
-            let micros = (usage.user_time() + usage.system_time()).num_microseconds();
-            let cpu = Duration::from_micros(u64::try_from(micros).unwrap_or_default()).as_secs_f64();
-            let metric = ConstCounter::new(cpu);
-            let help = "CPU time of the process, user and system.";
-            metric.encode(encoder.encode_descriptor(
-                "process_cpu_seconds",
-                help,
-                None,
-                MetricType::Counter,
-            )?)?;
-        }
+        let cpu = ConstCounter::new(cpu_time().as_secs_f64());
+        let help = "CPU time of the process, user and system.";
+        cpu.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?)?;
         let mut gauge = |name: &str, help: &str, value: f64| {
             ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
         };
@@ -62,8 +53,15 @@ impl Collector for Process {
     }
 }
 
+/// CPU time of this process so far, user and system.
+pub(crate) fn cpu_time() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
+    let micros = (usage.user_time() + usage.system_time()).num_microseconds();
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
+
 /// `VmRSS` of proc(5).
-fn resident_kilobytes() -> Option<f64> {
+pub(crate) fn resident_kilobytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()

@@ -38,11 +38,12 @@ pub mod users;
 
 pub use audit::Audit;
 
-/// Where a browser is sent to log in; `None` until there is such a page.
-const LOGIN_PAGE: Option<&str> = None;
+/// Where a browser is sent to log in.
+const LOGIN_PAGE: Option<&str> = Some(super::pages::LOGIN);
 /// What never asks for a login: Causeway's health, and logging in and out. Marathon's callback, which is a nudge to read from
 /// Marathon whatever it says, comes from a Marathon that cannot log in.
-const OPEN: [(&[Method], &str); 6] = [
+const OPEN: [(&[Method], &str); 7] = [
+    (&[Method::GET, Method::HEAD], super::pages::LOGIN),
     (&[Method::GET, Method::HEAD], "/healthz"),
     (&[Method::GET, Method::HEAD], "/readyz"),
     (&[Method::GET, Method::HEAD], "/status"),
@@ -375,7 +376,8 @@ fn limit_body(request: &mut Request, limit: usize) -> Result<(), ApiError> {
 fn is_open(request: &Request) -> bool {
     let path = request.uri().path();
     let path = path.strip_suffix('/').unwrap_or(path);
-    OPEN.iter().any(|(methods, open)| *open == path && methods.contains(request.method()))
+    let is_asset = path.starts_with(super::pages::ASSETS) && request.method().is_safe();
+    is_asset || OPEN.iter().any(|(methods, open)| *open == path && methods.contains(request.method()))
 }
 
 /// Whether a person's browser asks, which would show a box of its own for a password.

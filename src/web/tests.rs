@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::{GRACE, HEADER_BYTES};
 use super::*;
 use crate::config::Config;
+use crate::reconcile::orders::Orders;
 use crate::telemetry::metrics::Source;
 
 struct Served {
@@ -57,13 +58,13 @@ fn status(answer: &str) -> &str {
 fn seen(metrics: &Metrics, config: &Config) -> Seen {
     let (_nobody, brought) = watch::channel(Default::default());
     let (_nobody, view) = watch::channel(Default::default());
-    let running = Running::new(brought, &config.haproxy);
+    let running = Running::new(brought, Orders::new().0, &config.haproxy);
     let store = crate::rules::open(config).unwrap();
     let (foresight, _state, _desired) = crate::forecast::Foresight::new(config);
     let rules = RuleDesk::new(store, foresight, view.clone(), config);
     let (callback, doors) = (Callback::default(), Doors::open(config).unwrap());
-    let (history, state_env) = (Default::default(), Default::default());
-    Seen { metrics: metrics.clone(), running, view, history, rules, callback, state_env, doors }
+    let (history, state_env, origins) = (Default::default(), Default::default(), Default::default());
+    Seen { metrics: metrics.clone(), running, view, history, rules, callback, state_env, origins, doors }
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "the stage of a test may panic as its tests may")]
 
 mod api;
+mod api_writes;
+mod browser;
 mod claims;
 mod dynamic;
 mod external;
@@ -13,6 +15,7 @@ mod labels_each;
 mod labels_live;
 mod leaving;
 mod metrics;
+mod pages;
 mod recovery;
 mod rest_rules;
 mod rule_2;

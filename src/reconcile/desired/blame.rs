@@ -144,7 +144,7 @@ impl Desired {
 
     /// Puts a service aside: onto its last good text, or out where it has none, or where that is refused too.
     pub(super) fn put_aside(&mut self, id: &ServiceId, words: &str) -> bool {
-        let Some(service) = self.services.get(id) else { return false };
+        let Some(service) = self.definition(id) else { return false };
         let again = self.quarantine.get(id);
         if again.is_some_and(|aside| aside.left_out) {
             return false;
@@ -172,7 +172,7 @@ impl Desired {
         let tried_again = self.tried_again.as_ref().filter(|(other, _)| other == id).map(|(_, since)| *since);
         let since = again.map(|aside| aside.noted.since).or(tried_again).unwrap_or_else(SystemTime::now);
         let noted = Noted { problem, since };
-        let aside = Quarantine { refused: Arc::clone(service), since: Instant::now(), left_out, noted };
+        let aside = Quarantine { refused: service, since: Instant::now(), left_out, noted };
         self.quarantine.insert_mut(id.clone(), aside);
         self.refresh(id);
         true

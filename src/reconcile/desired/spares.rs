@@ -23,26 +23,41 @@ type Spares = RedBlackTreeMapSync<Arc<str>, Arc<Spare>>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stock(Spares);
 
+/// What the configuration says of spares.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SpareTerms {
+    checks: Checks,
+    backends: usize,
+    slots: usize,
+}
+
+impl From<&Config> for SpareTerms {
+    fn from(config: &Config) -> Self {
+        let haproxy = &config.haproxy;
+        Self { checks: config.labels.checks, backends: haproxy.spare_backends, slots: haproxy.spare_slots }
+    }
+}
+
 impl Stock {
     /// The spares that the configuration asks for; none where one template makes the whole text.
-    pub(super) fn new(templates: &Templates, config: &Config) -> Self {
+    pub(super) fn new(templates: &Templates, terms: SpareTerms) -> Self {
         let mut stock = Self::default();
         if templates.is_whole() {
             return stock;
         }
-        for (kind, backend, share) in profiles(config.labels.checks) {
+        for (kind, backend, share) in profiles(terms.checks) {
             let letter = if backend.mode == Mode::Http { 'h' } else { 't' };
-            let service = waiting(backend, config.haproxy.spare_slots);
+            let service = waiting(backend, terms.slots);
             let Ok(profile) = profile(templates, &service) else {
                 // The same mistake is told of the services that there are.
                 return Self::default();
             };
-            for _ in 0..config.haproxy.spare_backends.div_ceil(share) {
+            for _ in 0..terms.backends.div_ceil(share) {
                 // An app's backend ends in `_` and the index of its port: no two are ever alike.
                 let name = format!("{letter}_p{}", stock.0.size() + 1);
                 let Ok(shape) = templates.service(&service.on_backend(&name), None, true) else { continue };
                 let (profile, words) = (Arc::clone(&profile), service.backend.server_words().into());
-                let spare = Spare { kind, profile, shape, words, slots: config.haproxy.spare_slots };
+                let spare = Spare { kind, profile, shape, words, slots: terms.slots };
                 stock.0.insert_mut(name.into(), Arc::new(spare));
             }
         }

@@ -1,5 +1,6 @@
 //! The list of services.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -26,23 +27,23 @@ pub(super) fn router() -> Router<Seen> {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Filter {
+pub(in crate::web) struct Filter {
     /// Only those whose app, host, path, port, backend, task or server address holds this text, in any case.
-    q: Option<String>,
+    pub(in crate::web) q: Option<String>,
     /// Only those in this state: up, degraded, down, suspended, last_good, left_out, unexposed.
-    state: Option<String>,
+    pub(in crate::web) state: Option<String>,
     /// Only apps of this `HAPROXY_GROUP`, or, where it begins with a slash, below this group of Marathon's.
-    group: Option<String>,
+    pub(in crate::web) group: Option<String>,
     /// `http` or `tcp`.
-    mode: Option<String>,
+    pub(in crate::web) mode: Option<String>,
     /// Only those that have problems, or have none.
-    problems: Option<bool>,
+    pub(in crate::web) problems: Option<bool>,
     /// `true` (also where it is not said): what is served; `false`: apps without any service.
-    exposed: Option<bool>,
+    pub(in crate::web) exposed: Option<bool>,
     /// At most so many; 100 where it is not said, 1000 at most.
-    limit: Option<usize>,
+    pub(in crate::web) limit: Option<usize>,
     /// The `next` of the answer before.
-    cursor: Option<String>,
+    pub(in crate::web) cursor: Option<String>,
 }
 
 /// A service, in a row.
@@ -80,6 +81,9 @@ pub struct ServicePage {
     pub services: Vec<ServiceRow>,
     /// How many there are.
     pub total: usize,
+    /// How many there are in each state, whatever `state` asks for; `unexposed`: apps without any service.
+    #[schema(value_type = Object)]
+    pub states: BTreeMap<&'static str, usize>,
     /// What to ask for next; `null` at the end.
     pub next: Option<String>,
 }
@@ -118,7 +122,14 @@ impl Rows<'_> {
         block.map_or(service.servers.len(), |block| block.slots.iter().filter(serves).count())
     }
 
+    /// A service as HAProxy has it, where somebody went back to an earlier generation: its labels of today do not count then.
+    pub(super) fn in_force<'b>(&'b self, service: &'b Service) -> &'b Service {
+        let text = self.brought.text.as_ref().filter(|_| self.brought.rolled_back.is_some());
+        text.and_then(|text| text.service(&service.id)).map_or(service, AsRef::as_ref)
+    }
+
     pub(super) fn row(&self, service: &Service) -> ServiceRow {
+        let in_force = self.in_force(service);
         let figures = self.figures_of(&service.id);
         let serving = self.serving(service);
         let of_block = usize::from(self.brought.put_aside.contains_key(&service.id));
@@ -126,9 +137,9 @@ impl Rows<'_> {
             app: service.id.app.to_string(),
             port_index: Some(service.id.port_index),
             state: self.state(service, serving),
-            mode: Some(service.backend.mode.as_str()),
-            hosts: service.routes.iter().map(|route| shown(&route.matches)).collect(),
-            port: service.port,
+            mode: Some(in_force.backend.mode.as_str()),
+            hosts: in_force.routes.iter().map(|route| shown(&route.matches)).collect(),
+            port: in_force.port,
             servers_serving: serving,
             servers_total: service.instances,
             requests_per_second: figures.and_then(|each| each.rates).map(|rates| rates.requests),
@@ -191,16 +202,22 @@ impl Filter {
                 && service.servers.iter().any(|server| server.endpoint.to_string().contains(&text)))
     }
 
-    fn is_row(&self, row: &ServiceRow) -> bool {
+    /// An app without a service.
+    fn finds_app(&self, app: &App) -> bool {
+        let text = self.q.as_ref().map(|text| text.trim().to_ascii_lowercase());
+        let is_found = text.is_none_or(|text| app.id.as_str().to_ascii_lowercase().contains(&text));
+        is_found && self.mode.is_none() && self.is_app(Some(app), app.id.as_str())
+    }
+
+    fn is_state(&self, row: &ServiceRow) -> bool {
         self.state.as_deref().is_none_or(|state| state == row.state)
-            && self.problems.is_none_or(|wanted| wanted == (row.problems > 0))
     }
 }
 
 /// Every service that HAProxy serves, or every app that has none.
 #[utoipa::path(get, path = "/api/v2/services", tag = "services", params(Filter),
     responses((status = 200, body = ServicePage), (status = 400, description = "An unknown parameter")))]
-pub(super) async fn services(
+pub(in crate::web) async fn services(
     _caller: Caller,
     State(view): State<View>,
     State(running): State<Running>,
@@ -217,19 +234,14 @@ pub(super) async fn services(
         return Err(ApiError::new(http::StatusCode::BAD_REQUEST, "cursor: it is not one that was given out"));
     }
     let limit = page(filter.limit);
-    let mut found = Page { services: Vec::new(), total: 0, is_more: false, limit, after };
+    let mut found = Page { limit, after, ..Page::default() };
+    let has_service =
+        |app: &App| view.settled.get(&app.id).is_some_and(|settled| !settled.services.is_empty());
+    let without = view.apps.values().filter(|app| !has_service(app) && filter.finds_app(app));
     if filter.exposed == Some(false) {
-        let has_service =
-            |app: &App| view.settled.get(&app.id).is_some_and(|settled| !settled.services.is_empty());
-        let text = filter.q.as_ref().map(|text| text.to_ascii_lowercase());
-        for app in view.apps.values().filter(|app| !has_service(app)) {
-            let is_found =
-                text.as_ref().is_none_or(|text| app.id.as_str().to_ascii_lowercase().contains(text));
-            if is_found && filter.mode.is_none() && filter.is_app(Some(app), app.id.as_str()) {
-                found.take(rows.row_of_app(app), &filter);
-            }
-        }
+        without.for_each(|app| found.take(rows.row_of_app(app), &filter));
     } else {
+        found.states.insert("unexposed", without.count());
         let is_mode = |mode: Mode| filter.mode.as_deref().is_none_or(|wanted| wanted == mode.as_str());
         for service in view.services().filter(|service| is_mode(service.backend.mode)) {
             let id = &service.id.app;
@@ -242,9 +254,11 @@ pub(super) async fn services(
 }
 
 /// A page that is being filled.
+#[derive(Default)]
 struct Page {
     services: Vec<ServiceRow>,
     total: usize,
+    states: BTreeMap<&'static str, usize>,
     is_more: bool,
     limit: usize,
     after: Option<(String, usize)>,
@@ -252,7 +266,11 @@ struct Page {
 
 impl Page {
     fn take(&mut self, row: ServiceRow, filter: &Filter) {
-        if !filter.is_row(&row) {
+        if filter.problems.is_some_and(|wanted| wanted != (row.problems > 0)) {
+            return;
+        }
+        *self.states.entry(row.state).or_default() += 1;
+        if !filter.is_state(&row) {
             return;
         }
         self.total += 1;
@@ -272,6 +290,6 @@ impl From<Page> for ServicePage {
     fn from(page: Page) -> Self {
         let cursor = |row: &ServiceRow| format!("{}:{}", row.app, row.port_index.unwrap_or(0));
         let next = page.services.last().filter(|_| page.is_more).map(cursor);
-        Self { services: page.services, total: page.total, next }
+        Self { services: page.services, total: page.total, states: page.states, next }
     }
 }

@@ -10,9 +10,9 @@ use http::{StatusCode, header};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::detail::{ShownServer, servers_of};
 use crate::model::ServiceId;
-use crate::placement::Slot;
-use crate::reconcile::standing::{Brought, Running};
+use crate::reconcile::standing::Running;
 use crate::view::View;
 use crate::web::{ApiError, Caller, Seen};
 use crate::why::{Asked, Ending, Frontend, FrontendKind, Known, Step, way};
@@ -74,21 +74,6 @@ pub struct AskedShown {
     pub from: IpAddr,
 }
 
-/// A server that may answer.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct ServerSeen {
-    /// The task.
-    pub task: String,
-    /// Its name in HAProxy.
-    pub server: String,
-    /// Where it is reached.
-    pub endpoint: String,
-    /// serving, draining or closing.
-    pub state: &'static str,
-    /// Whether a new client may get to it.
-    pub takes_requests: bool,
-}
-
 /// The way of a request.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Explained {
@@ -103,7 +88,9 @@ pub struct Explained {
     /// How it ends.
     pub result: Ending,
     /// The servers of the backend.
-    pub servers: Vec<ServerSeen>,
+    pub servers: Vec<ShownServer>,
+    /// Why there is nothing of HAProxy's in the servers, where it did not answer.
+    pub haproxy_error: Option<String>,
     /// Where what was worked out and what HAProxy says differ; HAProxy's word counts.
     pub differs: Option<String>,
     /// What cannot be known from here.
@@ -151,7 +138,16 @@ pub async fn explain(view: &View, running: &Running, asking: &Asking) -> Result<
         _ => (None, None),
     };
     let known = Known { text, view, verdict: verdict.as_ref(), trusted_proxies: running.trusted_proxies() };
-    let way = way(&known, &asked, frontend.as_ref());
+    let mut way = way(&known, &asked, frontend.as_ref());
+    let (servers, haproxy_error) = match &way.service {
+        Some(id) => servers(view, running, id).await,
+        None => Default::default(),
+    };
+    if way.ending.status.is_none() && way.ending.location.is_none() && all_down(&servers) {
+        way.ending.status = Some(503);
+        way.ending.sentence =
+            format!("503: HAProxy takes none of the {} server(s) to be up", servers.len());
+    }
     if let Some(differs) = &way.differs {
         tracing::warn!(why.url = asked.url, "{differs}");
     }
@@ -160,7 +156,8 @@ pub async fn explain(view: &View, running: &Running, asking: &Asking) -> Result<
         request: shown(&asked),
         haproxy_asked: verdict.is_some(),
         not_asked_because,
-        servers: way.service.as_ref().map(|id| servers(&brought, id)).unwrap_or_default(),
+        servers,
+        haproxy_error,
         steps: way.steps,
         result: way.ending,
         differs: way.differs,
@@ -203,22 +200,25 @@ fn shown(asked: &Asked) -> AskedShown {
     }
 }
 
-fn servers(brought: &Brought, id: &ServiceId) -> Vec<ServerSeen> {
-    let block = brought.text.as_ref().and_then(|text| text.blocks.get(id));
-    let slots = block.map(|block| block.slots.as_slice()).unwrap_or_default();
-    let seen = |(slot, number): (&Slot, usize)| {
-        let occupant = slot.occupant()?;
-        Some(ServerSeen {
-            task: occupant.task.to_string(),
-            server: format!("slot{number}"),
-            endpoint: occupant.endpoint.to_string(),
-            state: match slot {
-                Slot::Serving(_) => "serving",
-                Slot::Draining(_) => "draining",
-                Slot::Closing(_) | Slot::Free => "closing",
-            },
-            takes_requests: slot.admin() == crate::placement::Admin::Ready && slot.weight() > 0,
+/// The servers of a service, with what HAProxy says of them now.
+async fn servers(view: &View, running: &Running, id: &ServiceId) -> (Vec<ShownServer>, Option<String>) {
+    let brought = running.brought();
+    let Some(block) = brought.text.as_ref().and_then(|text| text.blocks.get(id)) else { return Default::default() };
+    let (live, error) = match running.servers(&block.service.backend.name).await {
+        Ok(live) => (live, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let app = view.apps.get(&id.app).map(AsRef::as_ref);
+    (servers_of(&block.service, app, &brought, live), error)
+}
+
+/// Whether HAProxy lets no server take requests that Causeway lets.
+fn all_down(servers: &[ShownServer]) -> bool {
+    let mut serving = servers.iter().filter(|server| server.state == "serving").peekable();
+    let is_down = |server: &ShownServer| {
+        server.haproxy.as_ref().is_some_and(|figures| {
+            ["DOWN", "MAINT", "NOLB", "DRAIN"].iter().any(|status| figures.status.starts_with(status))
         })
     };
-    slots.iter().zip(1..).filter_map(seen).collect()
+    serving.peek().is_some() && serving.all(is_down)
 }
