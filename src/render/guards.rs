@@ -2,7 +2,6 @@
 
 use crate::model::{Extras, Service};
 
-use super::Lines;
 use super::templates::SERVICE;
 use super::{HeadContext, Lines, TemplateError, Templates};
 

@@ -1,6 +1,8 @@
 //! The pages for people: rendered on the server from what the API's own functions answer, readable without JavaScript.
 //! `docs/pages.md` says what each shows.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
@@ -9,11 +11,16 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use super::api::config::ShownRollback;
 use super::{ApiError, Caller, Role, Seen};
 
 mod assets;
 mod error;
+mod login;
+mod problems;
+mod service;
 mod services;
+mod status;
 mod strip;
 mod templates;
 mod words;
@@ -32,7 +39,13 @@ pub(super) const LOGIN: &str = "/login";
 pub(super) const ASSETS: &str = "/assets/";
 
 pub(super) fn router() -> Router<Seen> {
-    Router::new().route("/", get(services::show)).route("/assets/{file}", get(assets::asset))
+    Router::new()
+        .route("/", get(services::show))
+        .route("/services/{*id}", get(service::show).post(service::order))
+        .route("/problems", get(problems::show))
+        .route("/node", get(status::show))
+        .route(LOGIN, get(login::show))
+        .route("/assets/{file}", get(assets::asset))
 }
 
 /// What is said of a path that leads nowhere: a page to a browser, a line to a program.
@@ -62,6 +75,8 @@ pub(super) enum Screen {
     Problems,
     /// Sources, HAProxy, this process.
     Status,
+    /// Logging in, where nothing is shown yet.
+    Login,
     /// None of them.
     Other,
 }
@@ -73,6 +88,8 @@ pub(super) struct Reader {
     pub(super) caller: Caller,
     /// How much is wrong.
     problems: usize,
+    /// What somebody went back to.
+    rolled_back: Option<Arc<ShownRollback>>,
     /// The page that he asked for, with its query.
     url: String,
 }
@@ -83,9 +100,11 @@ impl FromRequestParts<Seen> for Reader {
     async fn from_request_parts(parts: &mut Parts, seen: &Seen) -> Result<Self, PageError> {
         let caller = Caller::from_request_parts(parts, seen).await?;
         let view = seen.view.borrow().clone();
-        let problems = view.problems().count() + seen.running.brought().put_aside.size();
+        let brought = seen.running.brought();
+        let problems = view.problems().count() + brought.put_aside.size();
+        let rolled_back = brought.rolled_back.as_ref().map(|to| Arc::new(ShownRollback::from(&to.note)));
         let url = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(Self { caller, problems, url })
+        Ok(Self { caller, problems, rolled_back, url })
     }
 }
 
@@ -98,6 +117,7 @@ struct Frame<'a> {
     role: &'static str,
     may_write: bool,
     problems: usize,
+    rolled_back: Option<&'a ShownRollback>,
     url: &'a str,
     assets: assets::Links,
     version: &'static str,
@@ -106,7 +126,12 @@ struct Frame<'a> {
 impl Reader {
     /// Somebody of whom nothing is known: who is told of an error before the doors found out.
     fn unknown() -> Self {
-        Self { caller: Caller::anonymous(), problems: 0, url: "/".to_owned() }
+        Self { caller: Caller::anonymous(), problems: 0, rolled_back: None, url: "/".to_owned() }
+    }
+
+    /// The same reader, told nothing: he did not log in yet.
+    fn bare(self) -> Self {
+        Self { problems: 0, rolled_back: None, ..self }
     }
 
     /// A page: a template drawn from `content`, in the layout.
@@ -140,6 +165,7 @@ impl Reader {
             },
             may_write: self.caller.may_write(),
             problems: self.problems,
+            rolled_back: self.rolled_back.as_deref(),
             url: &self.url,
             assets: assets::links(),
             version: env!("CARGO_PKG_VERSION"),

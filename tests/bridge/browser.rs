@@ -46,7 +46,9 @@ impl Browser {
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let mut wishes = ChromeCapabilities::new();
-        for argument in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"] {
+        for argument in
+            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+        {
             wishes.add_arg(argument).unwrap();
         }
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wishes).await.unwrap();
@@ -90,7 +92,8 @@ impl Browser {
 
     /// Clicks on the link or button with this text.
     pub(crate) async fn click_on(&self, text: &str) {
-        let path = format!("//*[self::a or self::button or self::summary][contains(normalize-space(.), '{text}')]");
+        let path =
+            format!("//*[self::a or self::button or self::summary][contains(normalize-space(.), '{text}')]");
         self.driver.find(By::XPath(path)).await.unwrap().click().await.unwrap();
     }
 
@@ -159,8 +162,13 @@ impl Browser {
         let found = self.driver.execute_async(script, vec![]).await.unwrap().json().clone();
         let serious = |each: &&Value| matches!(each["impact"].as_str(), Some("serious" | "critical"));
         let told = |each: &Value| {
-            let nodes: Vec<&str> =
-                each["nodes"].as_array().into_iter().flatten().filter_map(|node| node["html"].as_str()).take(4).collect();
+            let nodes: Vec<&str> = each["nodes"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|node| node["html"].as_str())
+                .take(4)
+                .collect();
             let summary = each["nodes"][0]["failureSummary"].as_str().unwrap_or_default();
             format!("{}: {} {summary} {}", each["id"], each["help"], nodes.join(" | "))
         };

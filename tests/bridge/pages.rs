@@ -14,7 +14,9 @@ async fn pages_services_are_shown_and_found() {
         app("/shop/quiet", 1, 0, json!({})),
         vhost("/shop/rival", 1, "shop.example.com"),
     ];
-    apps.extend((0..16).map(|n| vhost(&format!("/team-{n}/payments/api-{n}"), 1, &format!("api-{n}.example.com"))));
+    apps.extend(
+        (0..16).map(|n| vhost(&format!("/team-{n}/payments/api-{n}"), 1, &format!("api-{n}.example.com"))),
+    );
     stage.marathon.create_apps(apps).await.unwrap();
     stage.bridge();
     stage.served("api-15.example.com", "/", "/team-15/payments/api-15").await;

@@ -13,6 +13,7 @@ use crate::web::ApiError;
 pub(in crate::web) struct PageError {
     error: ApiError,
     reader: Option<Reader>,
+    back: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -20,18 +21,24 @@ struct Shown<'a> {
     status: u16,
     title: &'a str,
     detail: &'a str,
+    back: Option<&'a str>,
 }
 
 impl PageError {
     /// Tells this reader.
     pub(super) fn to(reader: &Reader, error: ApiError) -> Self {
-        Self { error, reader: Some(reader.clone()) }
+        Self { error, reader: Some(reader.clone()), back: None }
+    }
+
+    /// Offers a way back to where the reader came from.
+    pub(super) fn back_to(self, url: String) -> Self {
+        Self { back: Some(url), ..self }
     }
 }
 
 impl From<ApiError> for PageError {
     fn from(error: ApiError) -> Self {
-        Self { error, reader: None }
+        Self { error, reader: None, back: None }
     }
 }
 
@@ -58,7 +65,8 @@ impl IntoResponse for PageError {
             StatusCode::SERVICE_UNAVAILABLE => "Not just now",
             _ => status.canonical_reason().unwrap_or("Error"),
         };
-        let shown = Shown { status: status.as_u16(), title, detail: self.error.detail() };
+        let shown =
+            Shown { status: status.as_u16(), title, detail: self.error.detail(), back: self.back.as_deref() };
         reader.page_with(status, "error.html", Screen::Other, title, &shown)
     }
 }

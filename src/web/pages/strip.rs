@@ -61,7 +61,7 @@ fn marathon(standing: &Standing) -> Tile {
     let (connected, ready) = source.map_or((false, false), |source| (source.connected, source.ready));
     Tile {
         name: "Marathon",
-        leads_to: "/status#marathon",
+        leads_to: "/node#marathon",
         value: if connected { "Connected" } else { "Not connected" }.to_owned(),
         tone: if connected { "good" } else { "bad" },
         more: match (connected, ready) {
@@ -79,7 +79,7 @@ fn rules(standing: &Standing, count: usize) -> Tile {
     let many = if count == 1 { "1 rule applies".to_owned() } else { format!("{count} rules apply") };
     Tile {
         name: "Rule store",
-        leads_to: "/status#rules",
+        leads_to: "/node#rules",
         value: if connected { "Connected" } else { "Not connected" }.to_owned(),
         tone: if connected { "good" } else { "bad" },
         more: many,
@@ -97,7 +97,7 @@ fn haproxy(standing: &Standing) -> Tile {
     let generation = haproxy.generation.map(|number| format!("generation {number}")).unwrap_or_default();
     Tile {
         name: "HAProxy",
-        leads_to: "/status#haproxy",
+        leads_to: "/node#haproxy",
         value: match (haproxy.up, &haproxy.version) {
             (true, Some(version)) => version.split('-').next().unwrap_or_default().to_owned(),
             (true, None) => "Up".to_owned(),
@@ -133,11 +133,13 @@ fn traffic(seen: &Seen) -> Tile {
     let now = super::templates::a_second(now);
     Tile {
         name: "Requests a second",
-        leads_to: "/status#haproxy",
+        leads_to: "/node#haproxy",
         tone: "",
         more: String::new(),
         picture: Some(Picture {
-            what: format!("Requests in each minute of the last hour, now {now} a second; errors are in front"),
+            what: format!(
+                "Requests in each minute of the last hour, now {now} a second; errors are in front"
+            ),
             minutes: requests,
             bad: errors,
         }),

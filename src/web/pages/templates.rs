@@ -14,8 +14,21 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 5] =
-    templates!["layout.html", "error.html", "services.html", "service_row.html", "strip.html"];
+const TEMPLATES: [(&str, &str); 13] = templates![
+    "layout.html",
+    "error.html",
+    "login.html",
+    "services.html",
+    "service_row.html",
+    "strip.html",
+    "service.html",
+    "service_servers.html",
+    "service_tab.html",
+    "change.html",
+    "unexposed.html",
+    "problems.html",
+    "status.html",
+];
 
 static TERA: LazyLock<Result<Tera, String>> = LazyLock::new(|| load().map_err(|error| told(&error)));
 
@@ -29,7 +42,10 @@ fn load() -> tera::TeraResult<Tera> {
     tera.register_filter("seconds", seconds);
     tera.register_filter("bars", strip::bars);
     tera.register_filter("in_url", |text: &str, _: Kwargs, _: &State| in_url(text));
+    tera.register_filter("service_url", |id: &str, _: Kwargs, _: &State| service_url(id));
     tera.register_filter("state", |name: &str, _: Kwargs, _: &State| words::STATES.chip(name));
+    tera.register_filter("server_state", |name: &str, _: Kwargs, _: &State| words::SERVERS.chip(name));
+    tera.register_filter("how", |name: &str, _: Kwargs, _: &State| words::CHANGES.chip(name));
     tera.register_filter("kind", |name: &str, _: Kwargs, _: &State| words::KINDS.chip(name));
     tera.add_raw_templates(TEMPLATES)?;
     Ok(tera)
@@ -148,6 +164,14 @@ pub(super) fn in_url(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let shown = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(shown).collect()
+}
+
+/// The page of a service, by the name that it has in logs: app and port index.
+fn service_url(id: &str) -> String {
+    match id.rsplit_once(':') {
+        Some((app, port)) => format!("/services{}?port={}", in_url(app), in_url(port)),
+        None => format!("/services{}", in_url(id)),
+    }
 }
 
 #[cfg(test)]

@@ -98,3 +98,38 @@ pub(super) const KINDS: Words = Words(&[
         "A source would take away very much at once; what was known before stays until it is believed.",
     ),
 ]);
+
+/// The states of a server.
+pub(super) const SERVERS: Words = Words(&[
+    word("serving", "In use", "good", "It gets requests."),
+    word(
+        "by_hand",
+        "Out by hand",
+        "warn",
+        "Somebody took it out: it gets no new requests until it is put back, or the time is over.",
+    ),
+    word(
+        "draining",
+        "Draining",
+        "warn",
+        "It leaves: it gets no new requests but those that stick to it, and finishes what it has.",
+    ),
+    word("closing", "Closing", "idle", "It has left; its place is free again when nothing uses it any more."),
+    word(
+        "out",
+        "Not used",
+        "idle",
+        "A task of the app that may get no requests: Marathon's word on it says why.",
+    ),
+]);
+
+/// How a change was done.
+pub(super) const CHANGES: Words = Words(&[
+    word("runtime", "At run time", "good", "By commands to the running HAProxy; no connection noticed."),
+    word("reload", "Reload", "idle", "By a new worker of HAProxy; the one before finishes what it has."),
+    word("start", "Start", "idle", "HAProxy was started."),
+    word("failed", "Failed", "bad", "It did not get through; HAProxy goes on with what it has."),
+    word("rollback", "Rollback", "warn", "Somebody went back to an earlier configuration."),
+    word("release", "Release", "idle", "Somebody ended a rollback."),
+    word("server", "By hand", "warn", "Somebody set a server by hand."),
+]);
