@@ -3,7 +3,7 @@ CARGO ?= cargo
 # zookeeper is the program alone, for the tests; what would run it as a service is another package, zookeeperd.
 APT_PACKAGES = haproxy zookeeper chromium chromium-driver
 
-.PHONY: setup build demo test lint deny bench clean
+.PHONY: setup build demo test lint deny bench soak fuzz clean
 
 # Installs what building and testing need from Debian; does nothing where it is there.
 setup:
@@ -42,6 +42,15 @@ deny:
 bench: APT_PACKAGES += wrk
 bench: setup
 	$(CARGO) bench --locked --bench figures -- $(FIGURES)
+
+# Changes and faults under load, for minutes: make soak MINUTES=60.
+soak: APT_PACKAGES += wrk
+soak: setup
+	BENCH_MINUTES=$(or $(MINUTES),10) $(CARGO) bench --locked --bench figures -- soak
+
+# What comes from outside, made up at random: make fuzz CASES=1000000.
+fuzz:
+	PROPTEST_CASES=$(or $(CASES),100000) $(CARGO) test --release --locked --test hostile
 
 clean:
 	$(CARGO) clean

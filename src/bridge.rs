@@ -32,6 +32,7 @@ use crate::web::api::status::Origins;
 use crate::web::{self, Door, Doors};
 
 pub mod inputs;
+pub mod templates;
 
 /// How long everything may take to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -66,6 +67,10 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     Doors::tell(&config);
     // Whoever drops this future ends every part of it.
     let _stopped = stop.clone().drop_guard();
+    let (config, notices) = templates::with_templates(config).await?;
+    for notice in notices {
+        tracing::warn!("{notice}");
+    }
     let metrics = Metrics::new(&config.statsd);
     metrics.started();
     // It answers while HAProxy is still being looked for: that Causeway is not ready yet is worth knowing.

@@ -1,5 +1,6 @@
 //! Configuration: TOML, every key also by environment, defaults for all of it, and every mistake told at once.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ mod haproxy;
 mod load;
 mod marathon;
 mod policy;
+mod raw;
 mod rules;
 mod serde_optional;
 mod statsd;
@@ -27,6 +29,7 @@ pub(crate) use load::SECRETS;
 pub use marathon::{MarathonConfig, TokenScheme};
 pub use policy::PolicyConfig;
 pub(crate) use policy::port_range;
+pub use raw::RawLabels;
 pub use rules::{RuleStoreKind, RulesConfig, ZookeeperAcl, ZookeeperConfig};
 pub use statsd::StatsdConfig;
 pub use web::{WebAuth, WebConfig, WebTlsConfig};
@@ -88,6 +91,7 @@ impl Config {
         let mut mistakes = self.marathon.mistakes();
         mistakes.extend(self.haproxy.mistakes(!self.tls.certificates.is_empty()));
         mistakes.extend(self.template.mistakes());
+        mistakes.extend(self.labels.raw_mistakes());
         mistakes.extend(self.rules.mistakes());
         mistakes.extend(self.safety.mistakes());
         mistakes.extend(self.web.mistakes(&self.haproxy, !self.tls.certificates.is_empty()));
@@ -178,6 +182,13 @@ pub struct LabelsConfig {
     pub checks: Checks,
     /// Which of several routes is looked up first.
     pub order: LabelOrder,
+    /// Which apps may have raw text of HAProxy's configuration in marathon-lb's template labels.
+    pub raw: RawLabels,
+    /// A directory of marathon-lb's templates, as files `HAPROXY_…`.
+    #[serde(with = "serde_optional")]
+    pub templates_dir: Option<PathBuf>,
+    /// Templates of marathon-lb by name, before those of the directory; the environment's `HAPROXY_…` before both.
+    pub templates: BTreeMap<String, String>,
     /// Service ports for ports of tasks with addresses of their own, where the app names none; empty: such a port is
     /// reached by host and path only.
     pub ip_per_task_ports: PortRange,
@@ -192,6 +203,9 @@ impl Default for LabelsConfig {
             default_rule: false,
             checks: Checks::default(),
             order: LabelOrder::default(),
+            raw: RawLabels::default(),
+            templates_dir: None,
+            templates: BTreeMap::new(),
             ip_per_task_ports: PortRange { first: 1, last: 0 },
         }
     }

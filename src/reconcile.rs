@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
+use crate::haproxy::trial::Trial;
 use crate::haproxy::{Applied, Driver, HaproxyError};
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
@@ -75,6 +76,7 @@ pub struct Reconciler {
     driver: Driver,
     worker: Worker,
     writer: Writer,
+    trial: Trial,
     desired: Desired,
     /// Changes that have not come here yet.
     pending: Pending,
@@ -128,6 +130,7 @@ impl Reconciler {
             writer: Writer::new(driver.generations(), desired.good_blocks()),
             driver,
             worker: Worker::new(&config.haproxy),
+            trial: Trial::new(&config.haproxy),
             desired,
             pending,
             loaded,

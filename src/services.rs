@@ -21,6 +21,7 @@ pub mod exposure;
 mod health;
 mod labels;
 mod policy;
+pub mod raw;
 mod treatment;
 
 pub use labels::explained::{Explained, explained};
@@ -45,6 +46,8 @@ pub struct Terms {
     /// The directory of the certificates that labels name, as HAProxy reads it.
     pub(crate) tls_dir: Option<PathBuf>,
     policy: Policy,
+    /// Who may have raw text, and the operator's own.
+    raw: raw::Terms,
     /// Where HAProxy and Causeway listen; a server there would be themselves.
     own: Vec<(Option<IpAddr>, PortRange)>,
 }
@@ -58,6 +61,7 @@ impl From<&Config> for Terms {
             ca: config.tls.ca.as_ref().map(|_| format!("{dir}{}", certificates::AUTHORITIES)),
             tls_dir: config.tls.dir.as_ref().map(|_| PathBuf::from(format!("{dir}{}", certificates::NAMED))),
             policy: Policy::from(&config.policy),
+            raw: raw::Terms::from(&config.labels),
             own: config.listeners(),
         }
     }
@@ -65,7 +69,7 @@ impl From<&Config> for Terms {
 
 impl From<&LabelsConfig> for Terms {
     fn from(labels: &LabelsConfig) -> Self {
-        Self { labels: labels.clone(), ..Self::default() }
+        Self { labels: labels.clone(), raw: raw::Terms::from(labels), ..Self::default() }
     }
 }
 
@@ -138,6 +142,9 @@ pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppSe
     labels.check_indexes(app, &mut problems);
     if let Some(service) = services.iter_mut().find(|service| service.backend.mode == Mode::Http) {
         service.app_id_route = true;
+    }
+    for service in services.iter_mut().filter(|service| service.id.port_index < app.ports.len()) {
+        raw::apply(app, labels.port(service.id.port_index), terms, service, &mut problems);
     }
     for service in &mut services {
         terms.without_own(service, &mut problems);

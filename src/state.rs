@@ -291,8 +291,7 @@ impl State {
     }
 
     fn rebuild_all(&mut self) -> Changes {
-        let rules = self.view.rules.iter();
-        let of_apps = rules.filter(|(_, rule)| rule.group().is_none()).map(|(id, _)| id);
+        let of_apps = self.view.rules.iter().filter(|(_, rule)| rule.group().is_none()).map(|(id, _)| id);
         let all: BTreeSet<AppId> = self.view.apps.keys().chain(of_apps).cloned().collect();
         self.rebuild(all)
     }

@@ -28,7 +28,7 @@ pub struct View {
     pub apps: Apps,
     /// What became of each app, and of each rule without one.
     pub settled: RedBlackTreeMapSync<AppId, Arc<Settled>>,
-    /// The rules that apply, by app.
+    /// The rules that count, by app or group pattern.
     pub rules: Arc<BTreeMap<AppId, Rule>>,
     /// What is wrong with rules that cannot be used, and with their store.
     pub rule_problems: Arc<[Noted]>,

@@ -48,10 +48,15 @@ impl Causeway {
                  [web]\nlisten = \"127.0.0.1:0\"\n"
             ),
         )?;
-        let log = File::create(dir.join("causeway.log"))?;
-        let process =
-            Process::spawn(Command::new(CAUSEWAY).args(["run", "--config"]).arg(&path).stderr(log))?;
-        Ok(Self { process, dir: dir.to_owned(), address })
+        Ok(Self { process: spawn(dir)?, dir: dir.to_owned(), address })
+    }
+
+    /// Kills it, which leaves HAProxy, and starts another.
+    pub(crate) fn kill_and_start(&mut self) -> Result<()> {
+        signal(self.pid(), Signal::SIGKILL)?;
+        self.process.0.wait()?;
+        self.process = spawn(&self.dir)?;
+        Ok(())
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -71,6 +76,13 @@ impl Causeway {
         };
         until(host, async || (door.answers(host) || ended()).then_some(())).await?;
         if ended() { Err("Causeway ended".into()) } else { Ok(()) }
+    }
+
+    /// Where its API listens, which its log says.
+    pub(crate) fn web(&self) -> Option<String> {
+        let log = std::fs::read_to_string(self.dir.join("causeway.log")).ok()?;
+        let (_, rest) = log.split_once("web.listen=")?;
+        rest.split_whitespace().next().map(str::to_owned)
     }
 
     /// The number of the current generation: each reload makes a new one.
@@ -137,6 +149,12 @@ impl Causeway {
     pub(crate) fn explain<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| format!("{error}\nCauseway's last words:\n{}", self.last_words()).into())
     }
+}
+
+fn spawn(dir: &Path) -> Result<Process> {
+    let log = File::options().create(true).append(true).open(dir.join("causeway.log"))?;
+    let config = dir.join("causeway.toml");
+    Process::spawn(Command::new(CAUSEWAY).args(["run", "--config"]).arg(config).stderr(log))
 }
 
 impl Drop for Causeway {

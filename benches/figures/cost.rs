@@ -67,6 +67,14 @@ pub(crate) async fn measure(
     Ok(())
 }
 
+/// CPU milliseconds of a replacement.
+pub(crate) async fn replacement(causeway: &Causeway, marathon: &Marathon, apps: usize) -> Result<f64> {
+    let idle = stretch(causeway, marathon, apps, 0).await?;
+    let few = stretch(causeway, marathon, apps, FEW).await?;
+    let many = stretch(causeway, marathon, apps, MANY.min(apps / 2)).await?;
+    Ok(solve(&idle, &few, &many).0)
+}
+
 /// One replacement and one writing, in milliseconds of CPU time.
 fn solve(idle: &Stretch, few: &Stretch, many: &Stretch) -> (f64, f64) {
     let above = |stretch: &Stretch| (ms(stretch.cpu) - ms(idle.cpu)).max(0.0);

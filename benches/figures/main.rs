@@ -4,18 +4,19 @@
 //! A figure that misses its aim is said and fails nothing; what does not work at all fails.
 //! `BENCH_…` in the environment makes a bench smaller, to try it: each module names its own.
 
+mod broken;
 mod burst;
 mod causeway;
 mod changes;
 mod cost;
 mod latency;
 mod load;
-mod long;
 mod marathon;
 mod new_apps;
 mod process;
 mod report;
 mod sizes;
+mod soak;
 mod startup;
 mod vhosts;
 
@@ -31,8 +32,8 @@ const SECOND_ADDRESS: &str = "127.99.0.2";
 const MARATHON_PORT: u16 = 19_080;
 const SECOND_MARATHON_PORT: u16 = 19_090;
 
-/// All that run when none is named; `long` only runs when it is.
-const FIGURES: [&str; 5] = ["startup", "sizes", "changes", "vhosts", "burst"];
+/// All that run when none is named; `soak` only runs when it is.
+const FIGURES: [&str; 6] = ["startup", "sizes", "changes", "vhosts", "burst", "broken"];
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> std::process::ExitCode {
@@ -74,12 +75,13 @@ async fn run(wanted: &[String]) -> Result<()> {
 
 async fn measure(name: &str, dir: &Path) -> Result<Vec<Table>> {
     match name {
+        "broken" => Ok(vec![broken::bench(dir).await?]),
         "startup" => Ok(vec![startup::bench(dir).await?]),
         "sizes" => sizes::bench(dir).await,
         "changes" => changes::bench(dir).await,
         "vhosts" => Ok(vec![vhosts::bench(dir).await?]),
         "burst" => Ok(vec![burst::bench(dir).await?]),
-        "long" => Ok(vec![long::bench(dir).await?]),
-        _ => Err(format!("there is no bench {name}; there are {} and long", FIGURES.join(", ")).into()),
+        "soak" => Ok(vec![soak::bench(dir).await?]),
+        _ => Err(format!("there is no bench {name}; there are {} and soak", FIGURES.join(", ")).into()),
     }
 }

@@ -11,7 +11,9 @@ use crate::config::{Config, HaproxyMode};
 use crate::haproxy::inquiry;
 use crate::haproxy::managed::{Jail, log_socket};
 use crate::haproxy::service_ports::ServicePorts;
+use crate::model::RawHead;
 use crate::render::{DIR_MARK, HeadContext};
+use crate::services::raw;
 
 const PAGE_404: &str = include_str!("../../templates/errors/404.html");
 const PAGE_503: &str = include_str!("../../templates/errors/503.html");
@@ -57,6 +59,8 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         why_socket: inquiry::socket(haproxy).map(|socket| path(&socket)).unwrap_or_default(),
         only_asked: false,
         dir: if managed { "" } else { DIR_MARK },
+        raw: raw::head::of(&config.labels).0,
+        raw_routes: RawHead::default(),
     }
 }
 

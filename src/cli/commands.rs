@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use tokio_util::sync::CancellationToken;
 
 use super::{AppsArgs, Command, ConfigArgs, MarathonArgs, RenderArgs, users};
+use crate::bridge::templates::with_templates;
 use crate::bridge::{self, inputs};
 use crate::config::{Config, RuleStoreKind};
 use crate::demo;
@@ -34,7 +35,7 @@ use crate::web::Doors;
 pub async fn run(command: Command) -> Result<()> {
     match command {
         Command::Run(args) => {
-            let config = load(&args)?;
+            let config = Config::load(args.config.as_deref())?;
             telemetry::start_log(&config.log).context("log.level")?;
             bridge::run(config, stop_on_signal()?).await
         }
@@ -49,8 +50,12 @@ pub async fn run(command: Command) -> Result<()> {
     }
 }
 
-pub(super) fn load(args: &ConfigArgs) -> Result<Config> {
+pub(super) fn read(args: &ConfigArgs) -> Result<Config> {
     Ok(Config::load(args.config.as_deref())?)
+}
+
+async fn load(args: &ConfigArgs) -> Result<Config> {
+    Ok(with_templates(read(args)?).await?.0)
 }
 
 /// A token that is cancelled by SIGINT or SIGTERM; a second one ends the process at once.
@@ -96,7 +101,7 @@ async fn render(args: &RenderArgs) -> Result<()> {
 }
 
 async fn show_plan(args: &AppsArgs) -> Result<()> {
-    let config = load(&args.config)?;
+    let config = load(&args.config).await?;
     let observed = observe(&config).await?;
     let (mut desired, problems) = desired(args, observed.as_ref()).await?;
     let candidate = desired.candidate()?;
@@ -151,7 +156,7 @@ async fn observe(config: &Config) -> Result<Option<(Epoch, Files)>> {
 
 /// What is desired, on top of what was observed.
 async fn desired(args: &AppsArgs, observed: Option<&(Epoch, Files)>) -> Result<(Desired, Vec<Problem>)> {
-    let config = load(&args.config)?;
+    let config = load(&args.config).await?;
     let https = !config.tls.certificates.is_empty();
     let ports = match observed {
         Some((_, files)) => ServicePorts::of_loaded(&config.haproxy, https, files),
@@ -204,7 +209,10 @@ async fn read_apps(args: &AppsArgs, config: &Config) -> Result<ReadApps> {
 
 /// Collects what is wrong with configuration, templates, pages, rules and the program, and says it all.
 async fn check(args: &ConfigArgs) -> Result<()> {
-    let config = load(args)?;
+    let (config, notices) = with_templates(Config::load(args.config.as_deref())?).await?;
+    for notice in notices {
+        print(&format!("notice: {notice}\n"))?;
+    }
     let mut mistakes: Vec<String> = Vec::new();
     let ports = ServicePorts::new(&config.haproxy, Default::default());
     let jail = Jail::of(&config.haproxy).unwrap_or_else(|error| {

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use jiff::{Span, Timestamp, Zoned};
 
 use super::ConfigArgs;
-use super::commands::{load, print};
+use super::commands::{print, read};
 use crate::config::Config;
 use crate::web::Role;
 use crate::web::doors::users::{UsersFile, role};
@@ -160,7 +160,7 @@ pub fn token(command: &TokenCommand) -> Result<()> {
 }
 
 fn users(args: &ConfigArgs) -> Result<UsersFile> {
-    let config: Config = load(args)?;
+    let config: Config = read(args)?;
     Ok(UsersFile::new(&config.users_file()))
 }
 

@@ -65,7 +65,8 @@ pub(super) fn from_text(
         Err(error) => overlay.mistakes.push(syntax_mistake(name, text, &error)),
     }
     let mut secrets = Vec::new();
-    let mut variables: Vec<_> = environment.into_iter().filter(|(key, _)| key.starts_with(PREFIX)).collect();
+    let (mut variables, others): (Vec<_>, Vec<_>) =
+        environment.into_iter().partition(|(key, _)| key.starts_with(PREFIX));
     variables.sort();
     for (variable, value) in variables {
         if SECRETS.contains(&variable.as_str()) {
@@ -75,6 +76,9 @@ pub(super) fn from_text(
         }
     }
     let mut config = Config::deserialize(overlay.merged).expect("each key was tried on its own");
+    for (variable, value) in others {
+        config.labels.take_variable(&variable, &value);
+    }
     for (variable, value) in secrets {
         let secret = Some(value.into());
         match variable.as_str() {

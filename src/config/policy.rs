@@ -17,7 +17,7 @@ pub struct PolicyConfig {
 }
 
 /// The tables whose keys are anybody's.
-pub(super) const FREE_TABLES: [&str; 2] = ["policy.vhosts", "policy.ports"];
+pub(super) const FREE_TABLES: [&str; 3] = ["policy.vhosts", "policy.ports", "labels.templates"];
 
 impl PolicyConfig {
     pub(super) fn mistakes(&self) -> Vec<String> {

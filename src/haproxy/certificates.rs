@@ -269,7 +269,7 @@ pub async fn check(
     let config = match changed.bytes.windows(11).any(|part| part == b"PRIVATE KEY") {
         true => "frontend f\n    mode http\n    timeout client 1s\n    bind 127.0.0.1:1 ssl crt file.pem\n",
         false => {
-            "backend b\n    mode http\n    timeout server 1s\n    timeout connect 1s\n    server s 127.0.0.1:1 ssl verify required ca-file file.pem\n"
+            "frontend f\n    mode http\n    timeout client 1s\n    bind 127.0.0.1:1\nbackend b\n    mode http\n    timeout server 1s\n    timeout connect 1s\n    server s 127.0.0.1:1 ssl verify required ca-file file.pem\n"
         }
     };
     for (name, bytes) in [(CONFIG, config.as_bytes()), ("file.pem", &changed.bytes)] {

@@ -39,11 +39,16 @@ impl CheckFailure {
     /// The lines of the configuration that an alert names, from 1.
     #[must_use]
     pub fn lines(alert: &str) -> Vec<usize> {
+        Self::lines_of(alert, "haproxy.cfg")
+    }
+
+    /// The lines that an alert names of another file.
+    pub(super) fn lines_of(alert: &str, file: &str) -> Vec<usize> {
         let place = |(at, _): (usize, &str)| {
-            let rest = &alert[at + "haproxy.cfg:".len()..];
+            let rest = alert[at + file.len()..].strip_prefix(':')?;
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         };
-        alert.match_indices("haproxy.cfg:").filter_map(place).collect()
+        alert.match_indices(file).filter_map(place).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //! and hostile until proven, and what HAProxy says of it is shown to that person: so HAProxy gets nothing here that it
 //! could show, and little of the machine (configuration manual, 2.3 and 7.1: texts can name files and variables).
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -15,9 +16,11 @@ use nix::unistd::{User, geteuid};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use super::check::alerts;
+use super::check::{CheckFailure, alerts};
 use crate::config::HaproxyConfig;
 use crate::model::rule::acl;
+
+mod raw;
 
 /// How long a check may take; HAProxy needs some 30 ms for it.
 const TIME: Duration = Duration::from_secs(2);
@@ -29,6 +32,8 @@ const LIMITED: &str =
     "ulimit -v \"$1\" && ulimit -t 2 && ulimit -f 0 || exit 125; PATH=$2; shift 2; exec \"$@\"";
 /// What the shell ends with where it cannot set them.
 const NO_LIMITS: i32 = 125;
+/// How HAProxy names what it reads.
+const STDIN: &str = "/dev/stdin";
 /// The file, up to the criteria: nothing of the real one. Nobody listens there, since a check binds nothing.
 const FILE: &str = "global\n    nbthread 1\n    maxconn 1\ndefaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\nfrontend trial\n    bind 127.0.0.1:1\n";
 
@@ -75,67 +80,72 @@ impl Trial {
     /// # Errors
     /// [`TrialRefusal`] says why not.
     pub async fn check_acl(&self, text: &str) -> Result<(), TrialRefusal> {
-        let harmless = acl::harmless(text).map_err(|words| TrialRefusal::Refused { words, column: None })?;
-        match self.verdict(&[&harmless]).await? {
-            Ok(()) => Ok(()),
-            Err(words) => {
-                let column = column(text, &words);
-                Err(TrialRefusal::Refused { words, column })
-            }
+        match self.refused(&[text]).await?.pop() {
+            Some((_, refusal)) => Err(refusal),
+            None => Ok(()),
         }
     }
 
-    /// Checks criteria, and names those that are refused. All of them at once first: mostly there is none.
+    /// Checks criteria, and names those that are refused, and why: mostly there is none, and one check says so.
     ///
     /// # Errors
     /// [`TrialRefusal::Untried`] or [`TrialRefusal::Endless`]: nothing is known of them then.
     pub async fn refused<'a>(&self, texts: &[&'a str]) -> Result<Vec<(&'a str, TrialRefusal)>, TrialRefusal> {
-        let mut refused = Vec::new();
-        let (mut good, mut harmless) = (Vec::new(), Vec::new());
+        let (mut refused, mut left) = (Vec::new(), Vec::new());
         for text in texts {
             match acl::harmless(text) {
-                Ok(words) => {
-                    good.push(*text);
-                    harmless.push(words);
-                }
+                Ok(harmless) => left.push((*text, harmless)),
                 Err(words) => refused.push((*text, TrialRefusal::Refused { words, column: None })),
             }
         }
-        let all: Vec<&str> = harmless.iter().map(String::as_str).collect();
-        if all.is_empty() || self.verdict(&all).await?.is_ok() {
-            return Ok(refused);
-        }
-        for text in good {
-            match self.check_acl(text).await {
-                Ok(()) => {}
-                Err(refusal @ TrialRefusal::Refused { .. }) => refused.push((text, refusal)),
-                Err(unknown) => return Err(unknown),
+        while !left.is_empty() {
+            let alerts = self.alerts(left.iter().map(|(_, harmless)| harmless)).await?;
+            if alerts.is_empty() {
+                break;
+            }
+            // Of several texts HAProxy names the lines; what is left is checked again, in case it stopped at these.
+            let mut words: BTreeMap<usize, String> = BTreeMap::new();
+            for alert in &alerts {
+                let line = CheckFailure::lines_of(alert, STDIN).first().copied().unwrap_or_default();
+                if let Some(index) = line.checked_sub(FILE.lines().count() + 1).filter(|at| *at < left.len())
+                {
+                    words.entry(index).or_insert_with(|| cleaned(alert));
+                }
+            }
+            if words.is_empty() {
+                // Of one text everything is said.
+                if left.len() > 1 {
+                    return Err(untried(alerts.join("; ")));
+                }
+                words.insert(0, alerts.iter().map(|alert| cleaned(alert)).collect::<Vec<_>>().join("; "));
+            }
+            for (index, words) in words.into_iter().rev() {
+                let (text, _) = left.remove(index);
+                let column = column(text, &words);
+                refused.push((text, TrialRefusal::Refused { words, column }));
             }
         }
         Ok(refused)
     }
 
-    /// HAProxy's words about these criteria, if it has any against them.
-    async fn verdict(&self, criteria: &[&str]) -> Result<Result<(), String>, TrialRefusal> {
+    /// HAProxy's words against these criteria, each on a line of its own behind [`FILE`].
+    async fn alerts(&self, criteria: impl Iterator<Item = &String>) -> Result<Vec<String>, TrialRefusal> {
         let _one_at_a_time = self.one.lock().await;
         let mut text = FILE.to_owned();
-        for (index, criterion) in criteria.iter().enumerate() {
+        for (index, criterion) in criteria.enumerate() {
             text.push_str(&format!("    acl trial{index} {criterion}\n"));
         }
-        text.push_str("    http-request deny if trial0\n");
         let output = self.run(&text).await?;
         if output.status.success() {
-            return Ok(Ok(()));
+            return Ok(Vec::new());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        let words = alerts(&said).iter().map(|alert| cleaned(alert)).collect::<Vec<_>>().join("; ");
-        match (output.status.code(), words.is_empty()) {
-            (_, false) => Ok(Err(words)),
-            (Some(code), true) if code != NO_LIMITS && !said.trim().is_empty() => {
-                Err(untried(format!("{} said: {}", self.binary.display(), said.trim())))
-            }
-            _ => Err(untried(format!("{} ended with {}", self.binary.display(), output.status))),
+        let alerts = alerts(&said);
+        if alerts.is_empty() || output.status.code() == Some(NO_LIMITS) {
+            let (binary, status) = (self.binary.display(), output.status);
+            return Err(untried(format!("{binary} ended with {status} and said {:?}", said.trim())));
         }
+        Ok(alerts)
     }
 
     /// Runs `haproxy -c` on a text that is in no directory: a file in memory, which only this process and HAProxy have.
@@ -146,7 +156,7 @@ impl Trial {
         command.args(["-c", LIMITED, "sh", &MEMORY.to_string()]);
         command
             .arg(std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/sbin:/usr/bin:/sbin:/bin")));
-        command.arg(&self.binary).args(["-c", "-f", "/dev/stdin"]);
+        command.arg(&self.binary).args(["-c", "-f", STDIN]);
         command.env_clear().current_dir("/").stdin(Stdio::from(file)).kill_on_drop(true);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         if geteuid().is_root() {
@@ -197,9 +207,9 @@ fn cleaned(alert: &str) -> String {
     words.trim().to_owned()
 }
 
-/// Where the first thing that HAProxy quotes stands in the text, in characters from 1.
+/// Where the last thing that HAProxy quotes stands in the text, in characters from 1: it goes from the whole to the part.
 fn column(text: &str, words: &str) -> Option<usize> {
     let quoted = words.split('\'').skip(1).step_by(2).filter(|word| !word.is_empty());
-    let at = quoted.filter_map(|word| text.find(word)).next()?;
+    let at = quoted.filter_map(|word| text.find(word)).last()?;
     Some(text[..at].chars().count() + 1)
 }

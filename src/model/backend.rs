@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Mode;
+use super::{Mode, Raw};
 
 /// How HAProxy treats the servers of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,8 @@ impl Backend {
     #[must_use]
     pub fn takes_servers(&self) -> bool {
         let algorithm = self.balance.split(['(', ' ']).next().unwrap_or_default();
-        matches!(algorithm, "roundrobin" | "leastconn" | "first" | "random")
+        !self.extras.raw.changes_servers()
+            && matches!(algorithm, "roundrobin" | "leastconn" | "first" | "random")
     }
 
     /// The words behind the address of each of its servers, each with a space before it (section 5.2): how they are spoken
@@ -58,7 +59,9 @@ impl Backend {
             Protocol::Https { ca: None } => words.push_str(" ssl verify none"),
             Protocol::Https { ca: Some(ca) } => words.push_str(&format!(" ssl verify required ca-file {ca}")),
         }
-        if self.check {
+        if let (true, Some(check)) = (self.check, &self.extras.raw.check) {
+            words.push_str(check);
+        } else if self.check {
             let Watch { interval, fall, port, tls, .. } = &self.watch;
             words.push_str(&format!(" check inter {interval}s fall {fall} rise 2"));
             if let Some(port) = port {
@@ -70,6 +73,7 @@ impl Backend {
                 _ => {}
             }
         }
+        words.push_str(&self.extras.raw.server);
         words
     }
 }
@@ -121,6 +125,9 @@ pub struct Extras {
     pub location: Option<Location>,
     /// What the servers speak.
     pub protocol: Protocol,
+    /// Raw text of marathon-lb's templates.
+    #[serde(skip_serializing_if = "Raw::is_empty")]
+    pub raw: Raw,
 }
 
 /// What the servers speak.

@@ -20,7 +20,7 @@ impl Reconciler {
     async fn renew(&mut self, changed: Changed) {
         let name = changed.name.clone();
         let replaced = match (self.desired.epoch(), std::str::from_utf8(&changed.bytes)) {
-            (Some(epoch), Ok(pem)) => {
+            (Some(epoch), Ok(pem)) if self.desired.is_swapped(&name) => {
                 let dir = self.driver.generations().generation(epoch.generation).dir;
                 let in_worker = self.desired.name_in_worker(&name, &dir);
                 self.worker.replace_certificate(epoch, &in_worker, pem).await

@@ -10,14 +10,11 @@ use crate::config::Config;
 use crate::haproxy::Certificates;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
-use crate::model::{Route, Service, ServiceId, TaskId};
+use crate::model::{Service, ServiceId, TaskId};
 use crate::placement::{Placement, Slot, with_room, without_room};
 use crate::render::files::TextFiles;
-use crate::render::lines::guarded_keys;
-use crate::render::maps::entry_of;
 use crate::render::{
-    Block, ClientHosts, Files, HeadContext, Lines, MapEntry, Shape, TemplateError, Templates, Text,
-    map_entries,
+    Block, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text, map_entries,
 };
 
 use super::good::{self, Blocks};
@@ -29,14 +26,18 @@ mod blame;
 mod certificates;
 mod earlier;
 mod happened;
+mod head;
 mod orders;
+mod raw;
 mod running;
 mod spares;
+mod texts;
 
 pub use blame::PutAside;
 pub use happened::Happened;
 pub(super) use running::Names;
 use spares::{SpareTerms, Stock};
+pub use texts::Lacking;
 
 /// What HAProxy is to be brought to. What a copy comes to is never written down.
 #[derive(Clone, Debug)]
@@ -82,6 +83,9 @@ pub struct Desired {
     head_stale: bool,
     /// What the keys begin with of map entries on which a line of the head depends.
     guarded: BTreeSet<String>,
+    /// Criteria in words that HAProxy does not take, and what it says.
+    refused_texts: BTreeMap<String, String>,
+    lacking: Lacking,
     /// The services that changed since the last round that got through, as they were before.
     before: BTreeMap<ServiceId, Option<Arc<Service>>>,
 }
@@ -136,6 +140,8 @@ impl Desired {
             tried_again: None,
             head_stale: true,
             guarded: BTreeSet::new(),
+            refused_texts: BTreeMap::new(),
+            lacking: Lacking::default(),
             before: BTreeMap::new(),
         };
         desired.gather_extra();
@@ -261,30 +267,6 @@ impl Desired {
         Files::of(&self.files(&candidate.text))
     }
 
-    /// Renders the head again, if something in it changed.
-    ///
-    /// # Errors
-    /// A template that fails.
-    pub fn render_head(&mut self) -> Result<(), TemplateError> {
-        if self.head_stale {
-            if !self.head.service_port_binds.is_empty() {
-                self.head.service_port_binds = self.binds_ahead();
-            }
-            let certificates: BTreeSet<&String> =
-                self.text.blocks.values().filter_map(|block| block.service.certificate.as_ref()).collect();
-            self.head.service_certificates = certificates.into_iter().cloned().collect();
-            self.head.client_hosts = self.client_hosts();
-            let lines = self.lines();
-            let services: Vec<&Service> =
-                self.text.blocks.values().map(|block| block.service.as_ref()).collect();
-            self.text.head = self.templates.head(&self.head, &lines, &services)?;
-            let routes = self.text.blocks.values().flat_map(|block| &block.service.routes);
-            self.guarded = routes.filter_map(|route| guarded_keys(&route.matches)).collect();
-            self.head_stale = false;
-        }
-        Ok(())
-    }
-
     /// Whether a service is there by right: one that is not is only kept, empty, until HAProxy reads its text anew.
     fn is_wanted(&self, id: &ServiceId) -> bool {
         self.services.contains_key(id) && self.quarantine.get(id).is_none_or(|aside| !aside.left_out)
@@ -314,6 +296,13 @@ impl Desired {
                 None => (None, None),
             },
             _ => (None, None),
+        };
+        let service = match service {
+            Some(service) => Some(self.without_refused(service)),
+            None => {
+                self.lacking.remove_mut(id);
+                None
+            }
         };
         let old = self.take_out(id);
         // What runs stays, empty, until HAProxy reads its text anew: its connections end, and no reload is needed.
@@ -461,38 +450,4 @@ impl Desired {
         let block = self.text.blocks.get(id)?;
         Some(Wanted { block, entries: self.entries(&block.service) })
     }
-
-    /// The hosts whose clients have to show a certificate.
-    fn client_hosts(&self) -> Vec<ClientHosts> {
-        let of_service = |service: &Service| {
-            let ca = service.client_ca.clone()?;
-            let own = || format!("{}{}", self.head.dir, self.head.default_certificate);
-            let certificate = service.certificate.clone().unwrap_or_else(own);
-            let hosts = service.routes.iter().filter_map(|route| route.matches.host().map(str::to_owned));
-            let hosts: Vec<String> = hosts.collect::<BTreeSet<_>>().into_iter().collect();
-            (!hosts.is_empty()).then_some(ClientHosts { certificate, ca, hosts })
-        };
-        let mut hosts: Vec<_> =
-            self.text.blocks.values().filter_map(|block| of_service(&block.service)).collect();
-        hosts.sort();
-        hosts
-    }
-
-    /// The routes that are lines of the head.
-    fn lines(&self) -> Lines {
-        Lines::of(self.text.blocks.values().map(|block| block.service.as_ref()), &self.text.maps)
-    }
-
-    /// Whether the head has a line that depends on one of these routes, or is one of them.
-    fn meets_lines(&self, service: &Service) -> bool {
-        let guarded = |key: &str| {
-            self.guarded.iter().any(|start| key.to_ascii_lowercase().starts_with(&start.to_ascii_lowercase()))
-        };
-        let meets = |route: &Route| entry_of(&route.matches).is_some_and(|(_, key)| guarded(&key));
-        has_line(service) || (!self.guarded.is_empty() && service.routes.iter().any(meets))
-    }
-}
-
-fn has_line(service: &Service) -> bool {
-    service.routes.iter().any(|route| route.matches.is_line())
 }

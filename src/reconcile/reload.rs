@@ -7,6 +7,7 @@ use super::{CULPRITS, Reconciler, RoundError};
 use crate::durable::FileError;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Applied, Driver, HaproxyError};
+use crate::model::Service;
 use crate::plan::{Plan, Reason, plan};
 use crate::render::Files;
 
@@ -17,6 +18,10 @@ impl Reconciler {
         self.probe_ports().await;
         for _ in 0..CULPRITS {
             let begun = Instant::now();
+            let refused = self.try_texts().await | self.try_raw().await;
+            if refused && self.plans_anew() {
+                return Ok(());
+            }
             if matches!(self.driver, Driver::Managed(_)) && self.desired.try_own_ports() && self.plans_anew()
             {
                 return Ok(());
@@ -71,6 +76,43 @@ impl Reconciler {
         }
         let alerts = vec![format!("more than {CULPRITS} services are refused one after the other")];
         Err(HaproxyError::Check(crate::haproxy::CheckFailure { alerts }).into())
+    }
+
+    /// Criteria in words that are new are tried alone before anything else: some errors stop HAProxy at the first. True where
+    /// one was left out.
+    async fn try_texts(&mut self) -> bool {
+        let texts = self.desired.untried_texts();
+        if texts.is_empty() {
+            return false;
+        }
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        match self.trial.refused(&texts).await {
+            Ok(refused) => {
+                self.desired.refuse_texts(&refused);
+                !refused.is_empty()
+            }
+            Err(error) => {
+                tracing::debug!("{error}; the check of everything tells");
+                false
+            }
+        }
+    }
+
+    /// The same of raw text that is new, all of it in one file without anything else.
+    async fn try_raw(&mut self) -> bool {
+        let services = self.desired.untried_raw();
+        let services: Vec<&Service> = services.iter().map(AsRef::as_ref).collect();
+        match self.trial.refused_raw(self.desired.own_sections(), &services).await {
+            Ok(refused) => {
+                let refused: Vec<_> =
+                    refused.into_iter().map(|(service, words)| (service.id.clone(), words)).collect();
+                self.desired.refuse_raw(&refused)
+            }
+            Err(error) => {
+                tracing::debug!("raw text: {error}; the check of everything tells");
+                false
+            }
+        }
     }
 
     /// After somebody was put aside: without them there may be nothing left that needs a reload.

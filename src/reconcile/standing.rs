@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use super::Reconciler;
-use super::desired::{Desired, PutAside};
+use super::desired::{Desired, Lacking, PutAside};
 use super::orders::{Order, OrderError, Ordered, Orders};
 use super::rollback::RolledBack;
 
@@ -38,6 +38,8 @@ pub struct Brought {
     pub put_aside: PutAside,
     /// The generation that somebody went back to.
     pub rolled_back: Option<Arc<RolledBack>>,
+    /// Services that lack a route, since HAProxy does not take its text.
+    pub lacking: Lacking,
 }
 
 impl Reconciler {
@@ -48,6 +50,7 @@ impl Reconciler {
             epoch: self.desired.epoch(),
             put_aside: self.desired.put_aside_now(),
             rolled_back: self.desired.rolled_back().cloned(),
+            lacking: self.desired.lacking_now(),
         });
     }
 }

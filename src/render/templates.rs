@@ -11,7 +11,7 @@ use super::lines::Lines;
 use super::maps::{MapName, Maps};
 use super::{SERVERS_MARK, Shape};
 use crate::config::TemplateConfig;
-use crate::model::Service;
+use crate::model::{RawHead, Service};
 
 const HEAD: &str = "head.cfg";
 const ROUTES: &str = "routes.cfg";
@@ -118,6 +118,10 @@ pub struct HeadContext {
     pub only_asked: bool,
     /// What stands before the path of a map or a page: nothing, or the mark of the generation.
     pub dir: &'static str,
+    /// What the operator's templates of marathon-lb add.
+    pub raw: RawHead,
+    /// What the raw text of services adds to the shared frontends: it leads to them.
+    pub raw_routes: RawHead,
 }
 
 /// Hosts whose clients have to show a certificate.

@@ -128,6 +128,12 @@ fn routes_become_the_keys_that_the_frontends_look_up() {
     assert_eq!(key(Some("*.x"), ""), (MapName::Wildcards, "x".to_owned()));
     assert_eq!(key(Some("*.x"), "/p"), (MapName::Paths, "*.x/p/".to_owned()));
     assert_eq!(key(None, "/p"), (MapName::Paths, "/p/".to_owned()));
+    assert_eq!(key(None, ""), (MapName::Hosts, "*".to_owned()));
+    let exact = |path: &str| RouteMatch::Exact { host: Some("a.x".to_owned()), path: path.to_owned() };
+    assert_eq!(maps::entry_of(&exact("/p")).unwrap(), (MapName::Paths, "a.x/p/?".to_owned()));
+    assert_eq!(maps::entry_of(&exact("/")).unwrap(), (MapName::Paths, "a.x//?".to_owned()));
+    let id = RouteMatch::Default("/group/app".to_owned());
+    assert_eq!(maps::entry_of(&id).unwrap(), (MapName::Defaults, "/group/app/".to_owned()));
 }
 
 #[test]
@@ -147,7 +153,71 @@ fn a_template_is_told_what_it_keeps_from_being_done_at_run_time() {
     std::fs::write(&file, "global\n{% for service in services %}{{ servers(service=service) }}{% endfor %}")
         .unwrap();
     let told = notices(Templates::load(&TemplateConfig { dir: None, file: Some(file) }).unwrap());
-    assert!(told.len() == MapName::ALL.len() + 4 && told[0].contains("maps/apps.map"), "{told:?}");
+    assert!(told.len() == MapName::ALL.len() + 3 && told[0].contains("maps/apps.map"), "{told:?}");
+}
+
+#[test]
+fn templates_have_the_config_of_rules_word_by_word() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("service.cfg"),
+        "backend {{ service.backend.name }}\n    timeout server {{ service.config.timeout | default(value=\"30s\") }}\n\
+         {% if service.config.maintenance is defined %}    http-request return status 503 lf-string {{ service.config.maintenance }}\n{% endif %}",
+    )
+    .unwrap();
+    let templates = loaded(dir.path()).unwrap();
+    let mut service = service("x");
+    let drawn = |service: &Service| templates.service(service, None, false).unwrap().to_string();
+    assert_eq!(drawn(&service), "backend h_a_0\n    timeout server 30s\n");
+    service.config.insert("timeout".to_owned(), "5s if { always_true } # \"x\"".to_owned());
+    service.config.insert("maintenance".to_owned(), "back soon".to_owned());
+    assert_eq!(
+        drawn(&service),
+        "backend h_a_0\n    timeout server 5s\\ if\\ {\\ always_true\\ }\\ \\#\\ \\\"x\\\"\n    \
+         http-request return status 503 lf-string back\\ soon\n"
+    );
+    service.config.insert("timeout".to_owned(), "5s\nbackend evil".to_owned());
+    assert!(templates.service(&service, None, false).is_err());
+}
+
+#[test]
+fn a_line_stands_where_it_belongs_and_below_it_longer_paths_come_first() {
+    use crate::model::{Criterion, Line};
+    let service_of = |app: &str, host: Option<&str>, path: &str, order| {
+        let mut service = service("own.x");
+        service.id.app = AppId::new(app);
+        service.backend.name = crate::services::backend_name(&service.id, Mode::Http);
+        let (host, path) = (host.map(str::to_owned), path.to_owned());
+        let criteria = vec![Criterion::Method("PUT".to_owned())];
+        let line = Line { host, path, exact: false, criteria };
+        service.routes = vec![Route { order, ..Route::new(RouteMatch::Line(Box::new(line))) }];
+        service
+    };
+    let services = [
+        service_of("/a", Some("a.x"), "/p", None),
+        service_of("/b", Some("a.x"), "/p/longer", None),
+        service_of("/c", None, "", None),
+        service_of("/d", Some("*.x"), "", None),
+        service_of("/e", None, "", Some(20)),
+        service_of("/f", None, "", Some(3)),
+    ];
+    let mut entries = maps::Maps::default();
+    for key in ["a.x/p/", "a.x/p/q/", "a.x/p/it/?", "a.x/pq/", "b.x/p/q/"] {
+        entries.insert(MapName::Paths, key.to_owned(), "h_other_0".to_owned());
+    }
+    let lines = Lines::of(services.iter(), &entries);
+    let apps = |routes: &[LineRoute]| routes.iter().map(|route| route.app.clone()).collect::<Vec<_>>();
+    assert_eq!(apps(&lines.ordered), ["/f", "/e"]);
+    assert_eq!(apps(&lines.host_path), ["/b", "/a"]);
+    assert_eq!((apps(&lines.wildcard), apps(&lines.any)), (vec!["/d".to_owned()], vec!["/c".to_owned()]));
+    let except: Vec<&str> = lines.host_path[1].except.iter().map(|but| but.text.as_str()).collect();
+    assert_eq!(except, ["var(txn.path) -m str -- /p/it/?", "var(txn.path) -m beg -- /p/q/"]);
+    assert!(lines.host_path[0].except.is_empty());
+    assert_eq!(lines::guarded_keys(&services[0].routes[0].matches).as_deref(), Some("a.x/p/"));
+    // No two services ever have an ACL in common.
+    let names: std::collections::BTreeSet<&str> =
+        lines.all().flat_map(|route| &route.criteria).map(|criterion| criterion.name.as_str()).collect();
+    assert_eq!(names.len(), lines.all().map(|route| route.criteria.len()).sum::<usize>());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::LabelOrder;
-use crate::model::{AppId, Problem, ProblemKind, Route, RouteMatch, Service, ServiceId};
+use crate::model::{AppId, Line, Problem, ProblemKind, Route, RouteMatch, Service, ServiceId};
 
 mod cover;
 #[cfg(test)]
@@ -278,20 +278,56 @@ impl Claims {
 
     /// The apps whose routes some requests of these have in common.
     fn related(&self, changed: &[Claimed]) -> BTreeSet<AppId> {
-        let routes = |thing: &Claimed| match thing {
-            Claimed::Route(route) => Some(route.clone()),
-            Claimed::Port(_) => None,
-        };
-        let changed: Vec<RouteMatch> = changed.iter().filter_map(routes).collect();
-        let overlaps = |thing: &Claimed| match thing {
-            Claimed::Route(route) => changed.iter().any(|other| cover::overlap(route, other)),
-            Claimed::Port(_) => false,
-        };
-        let claimants = self.by_thing.iter().filter(|(thing, _)| overlaps(thing));
-        claimants
-            .flat_map(|(_, claimants)| &claimants.claims)
-            .map(|claim| claim.service.app.clone())
-            .collect()
+        let mut apps = BTreeSet::new();
+        for route in changed.iter().filter_map(Claimed::route) {
+            let overlaps = |thing: &Claimed| thing.route().is_some_and(|other| cover::overlap(route, other));
+            let mut add = |(thing, claimants): (&Claimed, &Claimants)| {
+                if overlaps(thing) {
+                    apps.extend(claimants.claims.iter().map(|claim| claim.service.app.clone()));
+                }
+            };
+            match route.host().filter(|host| !host.starts_with("*.")) {
+                // Of an exact host only three hosts have any in common, and they lie side by side.
+                Some(host) => {
+                    let wildcard = cover::wildcard(host);
+                    for host in [Some(host), wildcard.as_deref(), None] {
+                        self.at_host(host).for_each(&mut add);
+                    }
+                }
+                None => self.by_thing.iter().for_each(add),
+            }
+        }
+        apps
+    }
+
+    /// The routes of one host, or of those for any.
+    fn at_host(&self, host: Option<&str>) -> impl Iterator<Item = (&Claimed, &Claimants)> {
+        let owned = || (host.map(str::to_owned), String::new());
+        let ((host, path), (other_host, other_path), (line_host, line_path)) = (owned(), owned(), owned());
+        let line = Line { host: line_host, path: line_path, exact: false, criteria: Vec::new() };
+        let firsts = [
+            RouteMatch::HostPath { host, path, any_case: false },
+            RouteMatch::Exact { host: other_host, path: other_path },
+            RouteMatch::Line(Box::new(line)),
+        ];
+        firsts.into_iter().flat_map(|first| {
+            let kind = std::mem::discriminant(&first);
+            let host = first.host().map(str::to_owned);
+            let same = move |route: &RouteMatch| {
+                std::mem::discriminant(route) == kind && route.host() == host.as_deref()
+            };
+            let after = self.by_thing.range(Claimed::Route(first)..);
+            after.take_while(move |(thing, _)| thing.route().is_some_and(&same))
+        })
+    }
+}
+
+impl Claimed {
+    fn route(&self) -> Option<&RouteMatch> {
+        match self {
+            Self::Route(route) => Some(route),
+            Self::Port(_) => None,
+        }
     }
 }
 

@@ -47,7 +47,12 @@ fn resolve(wanted: isize, ports: usize) -> Option<usize> {
     (found < ports).then_some(found)
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    /// What the app says of it.
+    pub(super) fn check(self) -> &'a HealthCheck {
+        self.check
+    }
+
     /// Whether it is HTTP, which makes the mode http.
     pub(super) fn asks_http(self) -> bool {
         matches!(self.check.protocol, HealthProtocol::Http | HealthProtocol::Https)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::Checks;
 use crate::model::{App, Login, Mode, Problem, ProblemKind, RouteMatch};
 
-use super::criterion;
+use super::{criterion, raw};
 
 pub(crate) mod explained;
 mod table;
@@ -13,7 +13,7 @@ mod table;
 mod tests;
 mod values;
 
-pub(super) use values::BindWord;
+pub(super) use values::{BindWord, address, balance, bind_options, check_hash, file as file_name};
 
 /// The labels of an app.
 #[derive(Debug, Default)]
@@ -68,6 +68,8 @@ pub(super) struct PortLabels {
     pub(super) tls: bool,
     pub(super) certificate: Option<String>,
     pub(super) health_index: Option<isize>,
+    /// Raw text, by the name of the template that it stands for.
+    pub(super) templates: BTreeMap<&'static str, String>,
 }
 
 /// What a label says that servers speak.
@@ -111,8 +113,13 @@ impl AppLabels {
                 port.closed |= was_closed;
                 read.map_err(if closes { Wrong::Guard } else { Wrong::Value })
             }
-            None if table::TEMPLATES.contains(&word) => Err(Wrong::Raw),
-            None => Err(Wrong::Unknown),
+            None => match raw::table::find(word).filter(|template| template.of_port) {
+                Some(template) => {
+                    port.templates.insert(template.name, value.to_owned());
+                    Ok(())
+                }
+                None => Err(Wrong::Unknown),
+            },
         }
     }
 
@@ -138,7 +145,6 @@ enum Wrong {
     Value(String),
     /// The same, of one that keeps somebody out.
     Guard(String),
-    Raw,
     Unknown,
 }
 
@@ -149,15 +155,12 @@ impl Wrong {
         match self {
             Self::Value(expected) => (
                 format!("label {name} = {shown}: {expected}"),
-                "what cannot be used is left out, everything else of the app is served: correct it".to_owned(),
+                "what cannot be used is left out, everything else of the app is served: correct it"
+                    .to_owned(),
             ),
             Self::Guard(expected) => (
                 format!("label {name} = {shown}: {expected}"),
-                "nobody is let in, and answers are 503, until it is corrected: it was to keep somebody out".to_owned(),
-            ),
-            Self::Raw => (
-                format!("label {name} holds raw text of HAProxy's configuration, which is not taken"),
-                "it is left out, everything else of the app is served; see which label says the same in docs/labels.md"
+                "nobody is let in, and answers are 503, until it is corrected: it was to keep somebody out"
                     .to_owned(),
             ),
             Self::Unknown => (
@@ -187,6 +190,14 @@ impl PortLabels {
             any_case: self.any_case && !path.is_empty(),
         };
         hosts.iter().flat_map(|host| paths.iter().map(move |path| route(*host, path))).collect()
+    }
+
+    /// The paths as the label says them; `None` where there are none.
+    pub(super) fn path_text(&self) -> Option<String> {
+        let written = |path: &String| if path.is_empty() { "/".to_owned() } else { path.clone() };
+        let paths: Vec<String> = self.paths.iter().map(written).collect();
+        let case = if self.any_case { "-i " } else { "" };
+        (!paths.is_empty()).then(|| format!("{case}{}", paths.join(" ")))
     }
 
     /// Whether clients have to show certificates.

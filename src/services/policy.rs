@@ -60,10 +60,21 @@ impl Policy {
         self.hosts.is_empty() || lines_of(&self.hosts, app).any(|patterns| patterns.iter().any(fits))
     }
 
+    /// Whether the app may have every host there is.
+    pub(super) fn allows_any_host(&self, app: &AppId) -> bool {
+        let all = |pattern: &Vec<String>| pattern.iter().all(|part| part == "**");
+        self.hosts.is_empty() || lines_of(&self.hosts, app).any(|patterns| patterns.iter().any(all))
+    }
+
     fn allows_port(&self, app: &AppId, port: u16) -> bool {
         self.ports.is_empty()
             || lines_of(&self.ports, app).any(|ranges| ranges.iter().any(|range| range.contains(port)))
     }
+}
+
+/// Whether a pattern of app ids fits one.
+pub(super) fn fits(pattern: &str, app: &AppId) -> bool {
+    matches(&parts(pattern, '/'), &parts(app.as_str(), '/'))
 }
 
 fn lines_of<'a, T>(lines: &'a [(Vec<String>, T)], app: &AppId) -> impl Iterator<Item = &'a T> {
@@ -93,6 +104,7 @@ fn matches(pattern: &[String], parts: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::RouteMatch;
 
     #[test]
     fn a_star_is_one_part_and_two_are_any_number() {
@@ -114,6 +126,42 @@ mod tests {
                 fits,
                 "{pattern} {text}"
             );
+        }
+    }
+
+    #[test]
+    fn routes_of_rules_need_a_host_that_the_app_may_have_whatever_else_they_ask() {
+        use std::collections::BTreeMap;
+
+        use crate::model::{Criterion, Line};
+        let lines = [("/team/**", vec!["*.team.x"]), ("/ops/**", vec!["**"])];
+        let vhosts: BTreeMap<String, Vec<String>> = lines
+            .into_iter()
+            .map(|(apps, hosts)| (apps.to_owned(), hosts.into_iter().map(str::to_owned).collect()))
+            .collect();
+        let policy = Policy::from(&PolicyConfig { vhosts, ..PolicyConfig::default() });
+        let host = |host: &str| (!host.is_empty()).then(|| host.to_owned());
+        let exact = |at: &str| RouteMatch::Exact { host: host(at), path: "/x".to_owned() };
+        let line = |at: &str| {
+            let criteria = vec![Criterion::Method("PUT".to_owned())];
+            RouteMatch::Line(Box::new(Line { host: host(at), path: String::new(), exact: false, criteria }))
+        };
+        let text = || RouteMatch::Acl("hdr(host) -i a.team.x".to_owned());
+        for (app, matches, allowed) in [
+            ("/team/a", exact("a.team.x"), true),
+            ("/team/a", exact("a.other.x"), false),
+            ("/team/a", exact(""), false),
+            ("/team/a", line("a.team.x"), true),
+            ("/team/a", line("a.other.x"), false),
+            ("/team/a", line(""), false),
+            ("/team/a", text(), false),
+            ("/team/a", RouteMatch::Default("/team/a".to_owned()), false),
+            ("/ops/a", line("a.other.x"), true),
+            ("/ops/a", text(), true),
+            ("/nobody", exact("a.team.x"), false),
+        ] {
+            let route = Route { from_rule: true, order: Some(1), ..Route::new(matches) };
+            assert_eq!(policy.allows_route(&AppId::new(app), &route), allowed, "{app} {}", route.matches);
         }
     }
 }

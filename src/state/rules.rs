@@ -1,4 +1,4 @@
-//! What rules change: the apps that they are for, or that the group covers, and no others.
+//! What rules change: the apps that they are for, or that their group covers, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,24 +7,25 @@ use super::{Changes, State};
 use crate::model::{AppId, Problem, Rule};
 
 impl State {
-    /// Takes over all rules. Who is rebuilt is who has another rule, or is of a group that has.
+    /// Takes over all rules. Who is rebuilt is who has another rule, or is of a group that says something else.
     pub(super) fn replace_rules(&mut self, rules: Vec<Rule>, problems: Vec<Problem>) -> Changes {
         let rules: BTreeMap<AppId, Rule> = rules.into_iter().map(|rule| (rule.app.clone(), rule)).collect();
-        let ids: BTreeSet<&AppId> = self.view.rules.keys().chain(rules.keys()).collect();
+        let old = std::mem::replace(&mut self.view.rules, Arc::new(rules));
+        let rules = &self.view.rules;
+        let ids: BTreeSet<&AppId> = old.keys().chain(rules.keys()).collect();
         let mut changed = BTreeSet::new();
         for id in ids {
-            let (old, new) = (self.view.rules.get(id), rules.get(id));
-            match old.or(new).and_then(Rule::group) {
-                None if old != new => {
+            let (before, now) = (old.get(id), rules.get(id));
+            match before.or(now).and_then(Rule::group) {
+                None if before != now => {
                     changed.insert(id.clone());
                 }
-                Some(group) if old.map(|rule| &rule.config) != new.map(|rule| &rule.config) => {
+                Some(group) if before.map(|rule| &rule.config) != now.map(|rule| &rule.config) => {
                     changed.extend(self.apps_below(group).cloned());
                 }
                 _ => {}
             }
         }
-        self.view.rules = Arc::new(rules);
         let before = Arc::clone(&self.view.rule_problems);
         self.view.rule_problems = self.note(problems, &before).into();
         if self.rules_read {

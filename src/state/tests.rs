@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::LabelsConfig;
-use crate::model::{AppPort, Health, Task, TaskState, Timestamp};
+use crate::model::{AppPort, Health, Rule, Task, TaskState, Timestamp};
 
 fn app(id: &str, tasks: usize) -> Arc<App> {
     let task = |n: usize| {
@@ -152,4 +152,48 @@ fn an_app_that_goes_gives_its_route_to_the_one_that_waits() {
         .unwrap();
     assert_eq!((heir.routes.len(), heir.port), (1, Some(10_000)));
     assert_eq!(conflicts(&state), 0);
+}
+
+#[test]
+fn a_group_gives_config_to_its_apps_alone_and_a_change_of_it_touches_no_other() {
+    let now = Instant::now();
+    let mut state = state(&[]);
+    full_read(&mut state, &[app("/team/a", 1), app("/team/b", 1), app("/teams", 1), app("/x", 1)], now);
+    let rule = |id: &str, value: &str| {
+        let mut rule = Rule::new(AppId::new(id));
+        rule.config.insert("timeout".to_owned(), value.to_owned());
+        rule
+    };
+    let fold = |state: &mut State, rules: Vec<Rule>| {
+        let changes = state.fold(SourceEvent::Rules(rules, Vec::new()), now);
+        let said = |(id, service): (ServiceId, Option<Arc<Service>>)| {
+            let config = service.unwrap().config.values().cloned().collect::<String>();
+            format!("{}={config}", id.app)
+        };
+        changes.into_iter().map(said).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        fold(&mut state, vec![rule("/team/**", "5s"), rule("/team/b", "7s")]),
+        ["/team/a=5s", "/team/b=7s", "/teams=", "/x="]
+    );
+    // What has its own does not change.
+    assert_eq!(fold(&mut state, vec![rule("/team/**", "6s"), rule("/team/b", "7s")]), ["/team/a=6s"]);
+    assert_eq!(
+        fold(&mut state, vec![rule("/**", "1s"), rule("/team/**", "6s"), rule("/team/b", "7s")]),
+        ["/teams=1s", "/x=1s"]
+    );
+    assert!(
+        fold(&mut state, vec![rule("/**", "1s"), rule("/team/**", "6s"), rule("/team/b", "7s")]).is_empty()
+    );
+    assert_eq!(fold(&mut state, vec![rule("/**", "1s"), rule("/team/b", "7s")]), ["/team/a=1s"]);
+    // A control character is left out, and told once.
+    assert_eq!(
+        fold(&mut state, vec![rule("/team/**", "1s\nbackend x"), rule("/**", "1s")]),
+        ["/team/a=", "/team/b="]
+    );
+    assert_eq!(
+        state.problems().iter().filter(|problem| problem.message.contains("control character")).count(),
+        2
+    );
+    assert!(!state.problems().iter().any(|problem| problem.message.contains("no such app")));
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,6 +178,11 @@ impl Doors {
                 web.listen
             );
         }
+        if let Some(key) = &web.tls.key
+            && std::fs::metadata(key).is_ok_and(|found| found.permissions().mode() & 0o007 != 0)
+        {
+            tracing::warn!("web.tls.key: everybody may read {}; chmod 600 it", key.display());
+        }
         if web.trusted_header.is_some() && web.trusted_networks().iter().any(|net| net.addr().is_loopback()) {
             tracing::warn!(
                 "web.trusted_proxies: every program on this host, tasks with the host's network too, can come from loopback \
@@ -217,7 +223,7 @@ fn tell_mistakes(users: &Users) {
 
 /// Says no to a page of elsewhere.
 fn foreign(error: ProtectionError) -> Response {
-    tracing::warn!("a browser was made to ask for a change by a page of another origin ({error}); refused");
+    tracing::debug!("a browser was made to ask for a change by a page of another origin ({error}); refused");
     ApiError::forbidden(
         "this comes from a page of another origin; only Causeway's own pages may change something",
     )

@@ -211,7 +211,7 @@ async fn greet(accepted: Accepted, router: Router, limits: Limits, stop: Cancell
             match tokio::select! { greeted = greeting => greeted, () = stop.cancelled() => return } {
                 Ok(Ok(stream)) => http(stream, router, peer, limits, stop).await,
                 Ok(Err(error)) => {
-                    tracing::debug!(%error, from = %ip, "a connection did not become one of TLS")
+                    tracing::debug!(%error, from = %ip, "a connection did not become one of TLS");
                 }
                 Err(_) => tracing::debug!(from = %ip, "a greeting of TLS took too long"),
             }
@@ -219,7 +219,7 @@ async fn greet(accepted: Accepted, router: Router, limits: Limits, stop: Cancell
         Accepted::Unix(stream) => match stream.peer_cred().map(socket::caller) {
             Ok(Some(name)) => http(stream, router, Peer::SystemUser(name), limits, stop).await,
             Ok(None) => {
-                tracing::warn!("a user who is neither root nor Causeway's own came to web.socket; refused")
+                tracing::warn!("a user who is neither root nor Causeway's own came to web.socket; refused");
             }
             Err(error) => tracing::warn!(%error, "nobody knows who came to web.socket; refused"),
         },

@@ -33,22 +33,39 @@ async fn a_rule_leads_hosts_paths_and_criteria_to_an_app_as_soon_as_the_file_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_criterion_that_haproxy_refuses_is_left_out_and_stops_nobody() {
-    let stage =
-        Stage::with_apps(vec![app("/plain", 1, 10_001, json!({})), vhost("/web", 1, "web.example.com")])
-            .await;
+async fn a_criterion_that_haproxy_refuses_is_left_out_and_stops_nobody_from_the_first_start_on() {
+    let mut stage = Stage::set().await;
+    let refused = "[[rule]]\napp = \"/both\"\nroute = [{ acl = \"no_such_fetch(x) y\" }, { acl = \"path_end .gif\" }]\n";
+    std::fs::write(stage.path("rules.toml"), refused).unwrap();
+    let apps = vec![
+        app("/plain", 1, 10_001, json!({})),
+        vhost("/web", 1, "web.example.com"),
+        vhost("/both", 1, "both.example.com"),
+    ];
+    stage.marathon.create_apps(apps).await.unwrap();
+    stage.bridge();
+    // It lacks this route only.
+    stage.served("both.example.com", "/", "/both").await;
+    stage.served("nobody.example.com", "/a.gif", "/both").await;
     stage.served("web.example.com", "/", "/web").await;
+    let before = stage.info().await.unwrap();
     std::fs::write(
         stage.path("rules.toml"),
-        "[[rule]]\napp = \"/plain\"\n[[rule.route]]\nacl = \"no_such_fetch(x) y\"\n\
-         [[rule]]\napp = \"/web\"\n[[rule.route]]\nhost = \"second.example.com\"\n",
+        format!(
+            "{refused}[[rule]]\napp = \"/plain\"\n[[rule.route]]\nacl = \"path_reg [\"\n\
+             [[rule]]\napp = \"/web\"\n[[rule.route]]\nhost = \"second.example.com\"\n"
+        ),
     )
     .unwrap();
     stage.served("second.example.com", "/", "/web").await;
     stage.marathon.create_apps(vec![vhost("/new", 1, "new.example.com")]).await.unwrap();
     stage.announce(&["/new"]).await;
     stage.served("new.example.com", "/", "/new").await;
-    assert!(!stage.current().contains("no_such_fetch"));
+    assert!(!stage.current().contains("no_such_fetch") && !stage.current().contains("path_reg"));
+    assert_eq!(stage.info().await.unwrap().pid, before.pid, "what is refused is no reason for a reload");
+    // Once it is corrected, it is there.
+    std::fs::write(stage.path("rules.toml"), refused.replace("no_such_fetch(x) y", "path_end .png")).unwrap();
+    stage.served("nobody.example.com", "/a.png", "/both").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

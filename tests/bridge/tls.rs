@@ -101,12 +101,12 @@ async fn a_host_with_client_certificates_is_reached_by_its_own_name_over_tls_onl
         .unwrap();
     stage.bridge();
     stage.served("web.x", "/", "/web").await;
-    let ask = async |name: &str, host: &str, with: bool, port: u16| {
+    let ask = async |name: &str, host: &str, with: Option<&str>, port: u16| {
         let address = format!("{}:{port}", stage.host).parse().unwrap();
         let mut client =
             reqwest::Client::builder().resolve(name, address).danger_accept_invalid_certs(true).http1_only();
-        if with {
-            let pem = std::fs::read(stage.path("clients.pem")).unwrap();
+        if let Some(file) = with {
+            let pem = std::fs::read(stage.path(file)).unwrap();
             client = client.identity(reqwest::Identity::from_pem(&pem).unwrap());
         }
         let request = client.build().unwrap().get(format!("https://{name}:{port}/")).header("Host", host);
@@ -116,34 +116,49 @@ async fn a_host_with_client_certificates_is_reached_by_its_own_name_over_tls_onl
     };
     for host in ["own.x", "bare.x"] {
         let app = format!("/{}", host.trim_end_matches(".x"));
-        assert_eq!(ask(host, host, true, HTTPS).await, Some(app), "{host}");
-        assert_eq!(ask(host, host, false, HTTPS).await, None, "the connection is refused");
-        assert_eq!(ask("web.x", host, true, HTTPS).await.as_deref(), Some("421"), "by another name");
+        assert_eq!(ask(host, host, Some("clients.pem"), HTTPS).await, Some(app), "{host}");
+        assert_eq!(ask(host, host, None, HTTPS).await, None, "the connection is refused");
+        assert_eq!(
+            ask("web.x", host, Some("clients.pem"), HTTPS).await.as_deref(),
+            Some("421"),
+            "by another name"
+        );
         assert_eq!(stage.get(host, "/").await.unwrap().status, 421, "in clear");
     }
     assert_eq!(
-        ask("own.x", "bare.x", true, HTTPS).await.as_deref(),
+        ask("own.x", "bare.x", Some("clients.pem"), HTTPS).await.as_deref(),
         Some("421"),
         "with the certificate for another"
     );
-    assert_eq!(ask("web.x", "web.x", false, HTTPS).await.as_deref(), Some("/web"));
+    assert_eq!(ask("web.x", "web.x", None, HTTPS).await.as_deref(), Some("/web"));
     assert_eq!(
-        ask("any.x", "any.x", true, 10_001).await.as_deref(),
+        ask("any.x", "any.x", Some("clients.pem"), 10_001).await.as_deref(),
         Some("/own"),
         "its service port asks the same"
     );
-    assert_eq!(ask("any.x", "any.x", false, 10_001).await, None);
+    assert_eq!(ask("any.x", "any.x", None, 10_001).await, None);
     let by_id = [("X-Marathon-App-Id", "/own")];
     let by_id = stage.get_at(&format!("http://{}:{APP_ID}/", stage.host), &by_id).await.unwrap();
     assert_eq!(by_id.status, 421);
+    // Other authorities: who showed the certificate of before is a stranger.
+    let theirs = std::fs::read(stage.path("clients.pem")).unwrap();
+    certificate(&stage, "clients.pem", "other.x");
+    let others = std::fs::read(stage.path("clients.pem")).unwrap();
+    std::fs::write(stage.path("presented.pem"), &theirs).unwrap();
+    until("strangers to be refused", async || {
+        ask("own.x", "own.x", Some("presented.pem"), HTTPS).await.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(ask("own.x", "own.x", Some("clients.pem"), HTTPS).await.as_deref(), Some("/own"));
+    assert_ne!(theirs, others);
     // A host that comes is asked for too, with the next reload.
     let labels = json!({ "HAPROXY_0_VHOST": "bare.x,more.x", "HAPROXY_0_BIND_OPTIONS": clients });
     stage.put("/v2/apps/bare", json!({ "labels": labels })).await;
     until("the new host", async || {
-        ask("more.x", "more.x", true, HTTPS).await.filter(|answer| answer == "/bare")
+        ask("more.x", "more.x", Some("clients.pem"), HTTPS).await.filter(|answer| answer == "/bare")
     })
     .await;
-    assert_eq!(ask("more.x", "more.x", false, HTTPS).await, None);
+    assert_eq!(ask("more.x", "more.x", None, HTTPS).await, None);
 }
 
 /// Waits until clients are shown this certificate for a host.

@@ -70,6 +70,9 @@ fn criteria_that_contradict_or_cannot_be_used_are_refused_with_what_is_expected(
         ("all = [{ header = { name = \"X\", value = \"a\\nb\" } }]", "no value of a header"),
         ("all = [{ header = { name = \"X\", value = \"$HOME\" } }]", "no value of a header"),
         ("all = [{ path_exact = \"x\" }]", "not a path"),
+        // To HAProxy a flag, and the next value the file that it reads.
+        ("any = [{ header = { name = \"X\", value = \"-f\" } }]", "no value of a header"),
+        ("path = \"/a\"\nall = [{ path_exact = \"/ab\" }]", "no path is"),
     ] {
         let error = route(text).meaning().unwrap_err();
         assert!(error.contains(expected), "{text}: {error}");

@@ -29,10 +29,12 @@ pub struct Quarantine {
 pub type PutAside = rpds::RedBlackTreeMapSync<ServiceId, Quarantine>;
 
 impl Desired {
-    /// What is wrong with services that are put aside.
+    /// What is wrong with services that are put aside, or lack a route that HAProxy does not take.
     #[must_use]
     pub fn problems(&self) -> BTreeMap<ServiceId, Problem> {
-        self.quarantine.iter().map(|(id, aside)| (id.clone(), aside.noted.problem.clone())).collect()
+        let lacking = self.lacking.iter();
+        let aside = self.quarantine.iter().map(|(id, aside)| (id, &aside.noted));
+        lacking.chain(aside).map(|(id, noted)| (id.clone(), noted.problem.clone())).collect()
     }
 
     /// How many services are put aside.
@@ -195,8 +197,14 @@ impl Desired {
         }
     }
 
-    /// The service whose ACL stands on a line of the head.
+    /// The service whose ACL or raw text stands on a line of the head.
     pub(super) fn owner_of_acl(&self, line: &str) -> Option<ServiceId> {
+        // Raw text ends with the name of its backend, as a comment.
+        if let Some((_, name)) = line.rsplit_once(" # ") {
+            let blocks = self.text.blocks.iter();
+            let mut own = blocks.filter(|(_, block)| block.service.backend.extras.raw.is_in_head());
+            return own.find(|(_, block)| block.service.backend.name == name).map(|(id, _)| id.clone());
+        }
         let names: BTreeSet<&str> = line.split_whitespace().collect();
         let lines = self.lines();
         let is_named = |criterion: &NamedCriterion| names.contains(criterion.name.as_str());

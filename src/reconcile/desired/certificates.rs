@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use super::Desired;
 use crate::durable::FileError;
-use crate::haproxy::certificates::{Changed, NAMED};
+use crate::haproxy::certificates::{AUTHORITIES, Changed, NAMED};
 use crate::haproxy::{Certificates, Generation, Generations};
 use crate::model::{Problem, ProblemKind, Service};
 use crate::plan::Reason;
-use crate::render::{DIR_MARK, Files};
+use crate::render::{ClientHosts, DIR_MARK, Files};
 
 impl Desired {
     /// What runs has loaded these files, as far as they are no text.
@@ -65,6 +65,15 @@ impl Desired {
     /// The name by which the worker knows a file of its generation, whose directory is `dir`.
     pub(in crate::reconcile) fn name_in_worker(&self, name: &str, dir: &Path) -> String {
         if self.head.dir.is_empty() { name.to_owned() } else { format!("{}/{name}", dir.display()) }
+    }
+
+    /// Whether HAProxy does as the new file says once it was replaced (2.6.12). Not for its servers, which go on with the
+    /// authorities they began with; and not for hosts whose clients show certificates: a name of the list comes behind the
+    /// same name without that demand once it is replaced.
+    pub(in crate::reconcile) fn is_swapped(&self, name: &str) -> bool {
+        let is_it = |file: &str| file.strip_prefix(DIR_MARK).unwrap_or(file) == name;
+        let of_clients = |hosts: &ClientHosts| is_it(&hosts.ca) || is_it(&hosts.certificate);
+        name != AUTHORITIES && !self.head.client_hosts.iter().any(of_clients)
     }
 
     /// HAProxy takes a changed file; `loaded` where the worker has it already.

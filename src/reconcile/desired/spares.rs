@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 
-use super::{Desired, has_line};
+use super::Desired;
+use super::head::has_line;
 use crate::config::{Checks, Config};
 use crate::model::{AppId, Backend, Marks, Mode, Service, ServiceId, Watch};
 use crate::placement::Slot;
@@ -135,7 +136,7 @@ impl Desired {
     /// The spare that a service has, or can have: where it has a backend of its own that runs, it keeps that.
     pub(super) fn spare_for(&self, service: &Service) -> Result<Option<Arc<str>>, TemplateError> {
         let Some(live) = &self.live else { return Ok(None) };
-        if has_line(service) {
+        if has_line(service) || !service.backend.extras.raw.is_empty() {
             return Ok(None);
         }
         let has = live.text.blocks.get(&service.id).map(|runs| runs.service.backend.name.as_str());

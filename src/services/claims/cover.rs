@@ -74,7 +74,7 @@ pub(super) fn overlap(one: &RouteMatch, other: &RouteMatch) -> bool {
 }
 
 /// The wildcard that stands for an exact host.
-fn wildcard(host: &str) -> Option<String> {
+pub(super) fn wildcard(host: &str) -> Option<String> {
     if host.starts_with("*.") {
         return None;
     }

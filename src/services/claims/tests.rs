@@ -1,7 +1,8 @@
 use super::*;
-use crate::model::{Backend, Marks, Mode};
+use crate::model::{Backend, Criterion, Line, Marks, Mode};
 
-/// A service by its app id and what it asks for: `port 80`, `HOST/PATH`, each with ` @WEIGHT`; a rule's with ` !`.
+/// A service by its app id and what it asks for: `port 80`, `HOST/PATH`, each with ` @WEIGHT` or ` @order ORDER`; a rule's
+/// with ` !`; a whole path with ` =`; a line that asks for a method too with ` PUT`.
 fn service(app: &str, wants: &[&str]) -> Service {
     let mut port = None;
     let mut routes = Vec::new();
@@ -15,7 +16,17 @@ fn service(app: &str, wants: &[&str]) -> Service {
         let (host, path) = want.split_at(want.find('/').unwrap_or(want.len()));
         let (path, any_case) = path.strip_suffix(" -i").map_or((path, false), |path| (path, true));
         let host = (host != "any").then(|| host.to_owned());
-        let matches = RouteMatch::HostPath { host, path: path.to_owned(), any_case };
+        let (path, asks) = path.strip_suffix(" PUT").map_or((path, false), |path| (path, true));
+        let (path, exact) = path.strip_suffix(" =").map_or((path, false), |path| (path, true));
+        let text = path.to_owned();
+        let matches = match (asks, exact) {
+            (false, false) => RouteMatch::HostPath { host, path: text, any_case },
+            (false, true) => RouteMatch::Exact { host, path: text },
+            (true, exact) => {
+                let criteria = vec![Criterion::Method("PUT".to_owned())];
+                RouteMatch::Line(Box::new(Line { host, path: text, exact, criteria }))
+            }
+        };
         let order = weight.strip_prefix("order ").map(|order| order.parse().unwrap());
         let weight = if order.is_some() { 0 } else { weight.parse().unwrap() };
         routes.push(Route { matches, from_rule, weight, order });
@@ -170,4 +181,63 @@ fn what_did_not_change_touches_nobody() {
     let mut claims = fresh();
     settled(&mut claims, &[service("/a", &["x @1"]), service("/b", &["x/b"])]);
     assert!(claims.replace(&AppId::new("/a"), [&service("/a", &["x @1"])]).is_empty());
+}
+
+#[test]
+fn an_order_comes_before_every_weight_and_ascends() {
+    for (first, second, shadowed) in [
+        ("x @order 1 !", "x/api @9", true),
+        ("x @order 1 !", "x/api @order 2 !", true),
+        ("x @order -1 !", "x/api @order 0 !", true),
+        ("x @order 2 !", "x/api @order 1 !", false),
+        ("x @order 1 !", "x/api @order 1 !", false),
+        ("x/api @order 1 !", "x", false),
+        ("x/api @order 1 !", "x/api/status =", true),
+        ("any/api/status = @order 1 !", "x/api/status =", true),
+        ("any/api @order 1 !", "*.x/api/status = !", true),
+        // A line asks for more, and so takes not all of what the other takes; it is shadowed as others are.
+        ("x/api PUT @order 1 !", "x/api", false),
+        ("x @order 1 !", "x/api PUT @order 2 !", true),
+        ("x @order 2 !", "x/api PUT @order 2 !", false),
+        ("x @1", "x/api PUT !", true),
+        ("x", "x/api PUT !", false),
+    ] {
+        let mut claims = fresh();
+        let (won, told) = settled(&mut claims, &[service("/b", &[second]), service("/a", &[first])]);
+        assert_eq!(won[1].len(), 1, "{first}, {second}: {won:?}");
+        assert_eq!(won[0].is_empty(), shadowed, "{first}, {second}: {won:?} {told:?}");
+        assert_eq!(told.len(), usize::from(shadowed), "{first}, {second}: {told:?}");
+        assert!(told.iter().all(|message| message.contains("shadowed by route")), "{told:?}");
+        // Once it goes, the other is there.
+        let affected = claims.replace(&AppId::new("/a"), []);
+        assert!(!shadowed || affected.contains(&AppId::new("/b")), "{first}, {second}");
+        assert_eq!(settled(&mut claims, &[service("/b", &[second])]).1, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn on_a_tie_the_rule_beats_the_label_and_a_line_has_one_owner_too() {
+    let mut claims = fresh();
+    let (won, _) = settled(&mut claims, &[service("/a", &["x @5"]), service("/b", &["x !"])]);
+    assert_eq!(won, [vec!["x/"], vec![]], "a weight is no tie");
+    let mut claims = fresh();
+    let (won, told) =
+        settled(&mut claims, &[service("/b", &["x/p PUT !"]), service("/a", &["x/p PUT !", "x/p"])]);
+    assert_eq!(won[0], Vec::<String>::new());
+    assert_eq!(won[1].len(), 2);
+    assert!(told[0].contains("belongs to /a:0"), "{told:?}");
+    let mut claims = fresh();
+    let (won, _) =
+        settled(&mut claims, &[service("/a", &["x @order 7 !"]), service("/b", &["x @order 3 !"])]);
+    assert_eq!(won, [vec![], vec!["x/"]]);
+}
+
+#[test]
+fn a_path_of_every_host_with_an_order_is_looked_up_at_each_host_it_meets() {
+    let mut claims = fresh();
+    let others = service("/h", &["a.x", "a.x/status/deep", "b.x/status/own @order 1 !"]);
+    let (won, told) = settled(&mut claims, &[service("/s", &["any/status @order 5 !"]), others]);
+    assert_eq!(won[0], ["*/status", "a.x/status"]);
+    assert_eq!(won[1], ["a.x/", "b.x/status/own"]);
+    assert!(told.len() == 1 && told[0].contains("a.x/status/deep"), "{told:?}");
 }

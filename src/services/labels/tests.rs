@@ -155,7 +155,7 @@ fn of_ten_thousand_apps_the_hundred_that_are_broken_harm_nobody() {
         .chain([
             ("HAPROXY_0_VHOST".to_owned(), "same.x"),
             ("HAPROXY_0_PORT".to_owned(), "80"),
-            ("HAPROXY_0_BACKEND_HEAD".to_owned(), "backend x"),
+            ("HAPROXY_0_BACKEND_HEAD".to_owned(), "backend x\nbackend y"),
             ("HAPROXY_9_VHOST".to_owned(), "nine.x"),
         ])
         .collect();
@@ -230,15 +230,17 @@ fn tables() -> String {
             label.name, label.value, label.default, label.meaning
         );
     }
+    let templates: Vec<&str> =
+        raw::table::ALL.iter().filter(|template| template.of_port).map(|template| template.name).collect();
     let names = |names: &[&str], index: &str| {
         names.iter().map(|name| format!("`HAPROXY_{index}{name}`")).collect::<Vec<_>>().join(", ")
     };
     let _infallible = write!(
         text,
         "\nKnown, and without effect here, since only marathon-lb's deployment tool reads them: {}.\n\n\
-         Raw text of HAProxy's configuration, which is not taken: {}.\n",
+         Raw text of HAProxy's configuration, for apps that `labels.raw` allows it to (docs/raw.md): {}.\n",
         names(table::OF_TOOLS, ""),
-        names(table::TEMPLATES, "{n}_")
+        names(&templates, "{n}_")
     );
     text
 }

@@ -58,7 +58,7 @@ pub(super) fn flag(value: &str, flag: &mut bool) -> Result<(), String> {
 }
 
 /// An algorithm of `balance`.
-pub(super) fn balance(value: &str) -> Result<String, String> {
+pub(in crate::services) fn balance(value: &str) -> Result<String, String> {
     let value = value.trim();
     let lower = value.to_ascii_lowercase();
     let argument = |name: &str| value.get(name.len()..)?.strip_prefix('(')?.strip_suffix(')');
@@ -134,7 +134,7 @@ pub(super) fn networks(value: &str) -> Result<Vec<String>, String> {
 }
 
 /// An address to listen on; `None` for every one.
-pub(super) fn address(value: &str) -> Result<Option<String>, String> {
+pub(in crate::services) fn address(value: &str) -> Result<Option<String>, String> {
     match value.trim() {
         "*" => Ok(None),
         text => match text.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -187,7 +187,7 @@ const BIND_WITH_ARGUMENT: [&str; 11] = [
 ];
 
 /// The words behind the address of a listener: only those that change nothing but how it listens.
-pub(super) fn bind_options(value: &str) -> Result<Vec<BindWord>, String> {
+pub(in crate::services) fn bind_options(value: &str) -> Result<Vec<BindWord>, String> {
     let mut words = value.split_whitespace();
     let mut options = Vec::new();
     while let Some(word) = words.next() {
@@ -228,7 +228,7 @@ pub(super) fn bind_options(value: &str) -> Result<Vec<BindWord>, String> {
 }
 
 /// The name of a file inside `tls.dir`.
-pub(super) fn file(value: &str) -> Result<String, String> {
+pub(in crate::services) fn file(value: &str) -> Result<String, String> {
     let name = value.trim();
     let known = |c: char| c.is_ascii_alphanumeric() || "._-+@".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(known) {
@@ -258,7 +258,7 @@ pub(super) fn login(value: &str) -> Result<Login, String> {
 
 /// Takes a hash of crypt(3) for what it says of itself, without computing it: HAProxy computes it with every request, and
 /// one that takes seconds has its watchdog kill it (crypt(5) has the forms).
-fn check_hash(hash: &str) -> Result<(), String> {
+pub(in crate::services) fn check_hash(hash: &str) -> Result<(), String> {
     let expected =
         || "expected the password as a hash of crypt(3), as `mkpasswd -m sha-512` makes it".to_owned();
     let known = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '/');

@@ -167,10 +167,11 @@ impl Rows<'_> {
 
 /// A route as people write it.
 pub(super) fn shown(route: &RouteMatch) -> String {
-    match route {
-        RouteMatch::HostPath { host, path, .. } => format!("{}{path}", host.as_deref().unwrap_or("*")),
-        other => other.to_string(),
+    if let RouteMatch::HostPath { host, path, .. } = route {
+        return format!("{}{path}", host.as_deref().unwrap_or("*"));
     }
+    let text = route.to_string();
+    text.strip_prefix("route ").map(str::to_owned).unwrap_or(text)
 }
 
 impl Filter {

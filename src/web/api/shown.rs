@@ -89,8 +89,8 @@ pub(in crate::web) async fn problems(
     State(running): State<Running>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<ProblemPage>, ApiError> {
-    let put_aside = running.brought().put_aside;
-    let of_blocks = put_aside.values().map(|aside| &aside.noted);
+    let brought = running.brought();
+    let of_blocks = brought.put_aside.values().map(|aside| &aside.noted).chain(brought.lacking.values());
     let has_app = |noted: &&Noted| {
         let of_app = |app: &str| noted.problem.app.as_ref().is_some_and(|id| id.as_str() == app);
         filter.app.as_deref().is_none_or(of_app)

@@ -99,8 +99,8 @@ impl AuditLog {
             http.method = entry.method,
             http.path = entry.path,
             http.status = entry.status,
-            audit.about = ?entry.about.as_deref().unwrap_or_default(),
-            audit.why = ?entry.why.as_deref().unwrap_or_default(),
+            audit.about = entry.about.as_deref(),
+            audit.why = entry.why.as_deref(),
             "a write"
         );
         let log = self.clone();

@@ -129,9 +129,8 @@ async fn a_viewer_changes_nothing_and_an_editor_only_what_is_his() {
     let expected = json!({ "at": null, "who": "eve", "by": "basic", "from": "127.0.0.1", "method": "PUT",
         "path": "/rules/team-a/web", "status": 200, "about": "team-a/web", "why": "a test" });
     assert_eq!(line, expected);
-    let mode = std::os::unix::fs::PermissionsExt::mode(
-        &std::fs::metadata(house.dir.path().join("audit.log")).unwrap().permissions(),
-    );
+    let mode =
+        PermissionsExt::mode(&std::fs::metadata(house.dir.path().join("audit.log")).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 }
 

@@ -40,7 +40,7 @@ async fn a_session_does_what_its_user_may_and_survives_a_restart() {
     assert!(!kept.contains(cookie.split_once('=').unwrap().1), "{kept}");
     for name in ["sessions.json", "users.toml"] {
         let mode = std::fs::metadata(house.dir.path().join(name)).unwrap().permissions();
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600, "{name}");
+        assert_eq!(PermissionsExt::mode(&mode) & 0o777, 0o600, "{name}");
     }
 }
 

@@ -81,9 +81,10 @@ impl UsersFile {
     pub fn set_password(&self, name: &str, password: &str) -> Result<(), UsersError> {
         let hash = passwords::hash(password).map_err(UsersError::Refused)?;
         self.edit(|document| {
-            let user = document.get_mut("users").and_then(|users| users.get_mut(name));
-            let user = user.ok_or_else(|| UsersError::Missing(format!("user {name}")))?;
-            user["password"] = value(hash);
+            let users = document.get_mut("users").and_then(Item::as_table_like_mut);
+            let user = users.and_then(|users| users.get_mut(name)?.as_table_like_mut());
+            let user = user.ok_or_else(|| UsersError::Missing(named("users", name)))?;
+            user.insert("password", value(hash));
             Ok(())
         })
     }
