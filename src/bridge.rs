@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, HaproxyConfig, HaproxyMode, OnExit};
 use crate::durable::{make_private_dir, tighten};
+use crate::fleet::Fleet;
 use crate::forecast::{CopyRequests, Foresight};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
@@ -78,7 +79,8 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let (viewed, view) = watch::channel(View::default());
     let history = History::default();
     let (orders, ordered) = Orders::new();
-    let (store, _fleet) = rules::open_shared(&config)?;
+    let (store, shared) = rules::open_shared(&config)?;
+    let fleet = Fleet::new(shared, &config.haproxy, metrics.clone(), store.watch());
     let (foresight, of_state, of_desired) = Foresight::new(&config);
     let callback = web::Callback::default();
     let origins = Origins::from(&config);
@@ -90,6 +92,7 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
         rules: web::RuleDesk::new(Arc::clone(&store), foresight, view.clone(), &config),
         callback: callback.clone(),
         view,
+        fleet: fleet.clone(),
         state_env: config.api.state_env.clone().into(),
         origins,
         doors,
@@ -111,6 +114,7 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let desired = Desired::new(templates, head, ports.clone(), (pages, certificates), &config);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
+    let marathon = marathon.keeping(&config.api.state_env);
     let _set_once = marathon_status.set(marathon.status());
     let mut state =
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
@@ -132,6 +136,7 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
         sources::rules::follow(&*store, events_tx, watcher).await;
         "the rules source"
     });
+    parts.spawn(async { (fleet.tell().await, "the word to the other Causeways").1 });
     let looking = stats::follow(config.haproxy.clone(), metrics.clone());
     parts.spawn(async { (looking.await, "the look at HAProxy's figures").1 });
     let told = Told { pending, refresh, viewed, metrics };

@@ -8,12 +8,14 @@ use std::time::Instant;
 use serde::Serialize;
 use similar::TextDiff;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use utoipa::ToSchema;
 
 use crate::config::{Config, HaproxyConfig, HaproxyMode};
 use crate::haproxy::{HaproxyError, check};
 use crate::model::{Problem, ServiceId};
 use crate::plan::{Reason, Step};
 use crate::reconcile::desired::Desired;
+use crate::render::files::CONFIG;
 use crate::render::maps::MapName;
 use crate::render::{Files, TemplateError, Text, without_secrets};
 use crate::rules::Rules;
@@ -34,24 +36,26 @@ pub struct Foresight {
 }
 
 /// What a change would come to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Forecast {
     /// How it would be brought to HAProxy.
     pub how: How,
     /// The commands to the running HAProxy, in their order.
     pub steps: Vec<String>,
     /// Why it would have to read its files anew.
+    #[schema(value_type = Vec<Object>)]
     pub reasons: Vec<Reason>,
     /// What would change in the text: the blocks of the apps, the shared head, the entries of maps.
     pub diff: String,
     /// What HAProxy says to the text.
     pub haproxy: Verdict,
     /// Problems that would come.
+    #[schema(value_type = Vec<Object>)]
     pub problems: Vec<Problem>,
 }
 
 /// How a change would be brought to HAProxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
     /// Nothing would change.
@@ -63,7 +67,7 @@ pub enum How {
 }
 
 /// What HAProxy says to a text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// It does not have to read anything anew.
@@ -164,6 +168,11 @@ fn work_out(
     if old.text().head != desired.text().head {
         reasons.insert(Reason::Head);
     }
+    let diff = without_secrets(&diff(&old, &desired, &ids));
+    // Where HAProxy is not changed while it runs, it reads its files anew for everything.
+    if desired.epoch().is_none() && !diff.is_empty() {
+        reasons.insert(Reason::File { file: CONFIG.to_owned() });
+    }
     let how = match (reasons.iter().all(Reason::can_wait), steps.is_empty()) {
         (false, _) => How::Reload,
         (true, false) => How::Runtime,
@@ -173,7 +182,7 @@ fn work_out(
         how,
         steps: steps.iter().map(Step::command).collect(),
         reasons: reasons.into_iter().collect(),
-        diff: without_secrets(&diff(&old, &desired, &ids)),
+        diff,
         haproxy: Verdict::NotNeeded,
         problems: state.problems().into_iter().filter(|problem| !old_problems.contains(problem)).collect(),
     };

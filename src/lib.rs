@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod durable;
+pub mod fleet;
 pub mod forecast;
 pub mod haproxy;
 pub mod history;

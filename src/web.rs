@@ -12,6 +12,7 @@ use http::{StatusCode, header};
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::fleet::Fleet;
 use crate::history::History;
 use crate::model::TaskId;
 use crate::reconcile::standing::Running;
@@ -26,8 +27,10 @@ pub mod callback;
 mod caller;
 pub mod doors;
 mod error;
+mod fleet;
 mod pages;
 mod reread;
+#[allow(unused_qualifications, reason = "utoipa writes them")]
 pub mod rules;
 mod server;
 
@@ -53,6 +56,8 @@ pub struct Seen {
     pub rules: RuleDesk,
     /// Where Marathon's callbacks go.
     pub callback: Callback,
+    /// This Causeway among the others.
+    pub fleet: Fleet,
     /// The variables of apps that `/api/state` shows.
     pub state_env: Arc<[String]>,
     /// Where apps and rules come from.
@@ -107,6 +112,7 @@ fn router(seen: Seen) -> Router {
         .merge(api::router())
         .merge(rules::router())
         .merge(bamboo::router())
+        .merge(fleet::router())
         .merge(pages::router())
         .fallback(pages::no_such_page)
         .with_state(seen)

@@ -3,18 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use axum::Router;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
+use axum::{Extension, Router};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::rules::{change_by, may_change};
-use super::{ApiError, Caller, RuleDesk, Seen};
+use super::{ApiError, Audit, Caller, RuleDesk, Seen};
 use crate::model::{AppId, Rule};
 use crate::rules::StoreError;
 use crate::rules::zookeeper::payload::{config_of_rule, rule_of_config};
@@ -94,6 +94,7 @@ async fn state(State(seen): State<Seen>, _reader: Caller) -> Response {
 async fn write(
     State(desk): State<RuleDesk>,
     caller: Caller,
+    Extension(audit): Extension<Audit>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let body = match body {
@@ -107,6 +108,7 @@ async fn write(
         return plain(StatusCode::BAD_REQUEST, "can not use empty ID");
     }
     let app = AppId::new(&record.id);
+    audit.about(app.as_str());
     app.as_str().clone_into(&mut record.id);
     let mut config = record.config.clone().unwrap_or_default();
     if !record.acl.is_empty() {

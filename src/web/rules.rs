@@ -7,11 +7,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::{OpenApi, ToSchema};
 
 use super::{ApiError, Caller, Seen};
 use crate::forecast::Forecast;
-use crate::model::{AppId, Rule};
+use crate::model::{AppId, Problem, Rule};
 use crate::rules::{RuleVersion, Rules, StoreError, Versioned};
 
 mod asked;
@@ -25,6 +27,25 @@ pub(crate) use form::Shown;
 pub(super) use judge::may_change;
 
 use asked::{AppPath, Asking, Expected, JsonBody};
+use form::Given;
+
+/// What is described of it (OpenAPI).
+#[derive(OpenApi)]
+#[openapi(
+    paths(list, one, create, put, patch, remove),
+    tags((name = "rules", description = "What people wrote for apps"))
+)]
+pub(crate) struct Described;
+
+/// Every rule.
+#[derive(Serialize, ToSchema)]
+struct RuleList {
+    /// Those that can be used.
+    rules: Vec<Shown>,
+    /// What is wrong with the others.
+    #[schema(value_type = Vec<Object>)]
+    problems: Vec<Problem>,
+}
 
 pub(super) fn router() -> Router<Seen> {
     Router::new()
@@ -32,12 +53,17 @@ pub(super) fn router() -> Router<Seen> {
         .route("/api/v2/rules/{*app}", get(one).put(put).patch(patch).delete(remove))
 }
 
-async fn list(State(desk): State<RuleDesk>, _reader: Caller) -> Result<Response, ApiError> {
-    let rules = desk.store().list().await?;
-    let shown: Vec<Shown> = rules.rules.iter().map(Shown::from).collect();
-    Ok(Json(json!({ "rules": shown, "problems": rules.problems })).into_response())
+#[utoipa::path(get, path = "/api/v2/rules", tag = "rules", responses((status = 200, body = RuleList),
+    (status = 503, description = "The store does not answer")))]
+async fn list(State(desk): State<RuleDesk>, _reader: Caller) -> Result<Json<RuleList>, ApiError> {
+    let read = desk.store().list().await?;
+    let rules = read.rules.iter().map(Shown::from).collect();
+    Ok(Json(RuleList { rules, problems: read.problems.clone() }))
 }
 
+#[utoipa::path(get, path = "/api/v2/rules/{app}", tag = "rules", params(("app" = String, Path, description = "The app's id, or a group pattern")),
+    responses((status = 200, body = Shown, headers(("ETag" = String, description = "Its version"))), (status = 304, description = "It has the version of If-None-Match"),
+    (status = 400, description = "The id is not text"), (status = 404, description = "There is none"), (status = 503, description = "The store does not answer")))]
 async fn one(
     State(desk): State<RuleDesk>,
     _reader: Caller,
@@ -54,6 +80,10 @@ async fn one(
 
 /// Creates a rule; with `dry_run` it says what one rule or several (`{"rules": […]}`) would come to, those that are there
 /// replaced.
+#[utoipa::path(post, path = "/api/v2/rules", tag = "rules", params(("dry_run" = Option<bool>, Query, description = "Only says what would come")), request_body = Given,
+    responses((status = 200, description = "What would come", body = Forecast), (status = 201, body = Shown), (status = 400, description = "No JSON"),
+    (status = 403, description = "Not his to say"), (status = 409, description = "There is one"), (status = 413, description = "Too large"),
+    (status = 422, description = "It cannot be used"), (status = 503, description = "The store does not answer")))]
 async fn create(
     State(desk): State<RuleDesk>,
     asking: Asking,
@@ -81,6 +111,12 @@ async fn create(
     foresee(&desk, before, rules.into_iter().map(|rule| (rule.app.clone(), Some(rule)))).await
 }
 
+#[utoipa::path(put, path = "/api/v2/rules/{app}", tag = "rules", params(("app" = String, Path, description = "The app's id, or a group pattern"),
+    ("If-Match" = Option<String>, Header, description = "The version that is replaced"), ("If-None-Match" = Option<String>, Header, description = "`*`: it is created"),
+    ("dry_run" = Option<bool>, Query, description = "Only says what would come")), request_body = Given,
+    responses((status = 200, body = Shown), (status = 201, body = Shown), (status = 400, description = "No JSON"), (status = 403, description = "Not his to say"),
+    (status = 412, description = "It has another version"), (status = 413, description = "Too large"), (status = 422, description = "It cannot be used"), (status = 428, description = "No version was said"),
+    (status = 503, description = "The store does not answer")))]
 async fn put(
     State(desk): State<RuleDesk>,
     AppPath(app): AppPath,
@@ -92,6 +128,11 @@ async fn put(
 }
 
 /// A merge patch (RFC 7396) of what `GET` shows.
+#[utoipa::path(patch, path = "/api/v2/rules/{app}", tag = "rules", params(("app" = String, Path, description = "The app's id, or a group pattern"),
+    ("If-Match" = Option<String>, Header, description = "The version that is changed"), ("dry_run" = Option<bool>, Query, description = "Only says what would come")), request_body = Given,
+    responses((status = 200, body = Shown), (status = 400, description = "No JSON"), (status = 403, description = "Not his to say"), (status = 404, description = "There is none"),
+    (status = 412, description = "It has another version"), (status = 413, description = "Too large"), (status = 422, description = "It cannot be used"), (status = 428, description = "No version was said"),
+    (status = 503, description = "The store does not answer")))]
 async fn patch(
     State(desk): State<RuleDesk>,
     AppPath(app): AppPath,
@@ -108,6 +149,10 @@ async fn patch(
     write(&desk, &asking, rule, expected.narrowed_to(&current)?).await
 }
 
+#[utoipa::path(delete, path = "/api/v2/rules/{app}", tag = "rules", params(("app" = String, Path, description = "The app's id, or a group pattern"),
+    ("If-Match" = Option<String>, Header, description = "The version that is taken away"), ("dry_run" = Option<bool>, Query, description = "Only says what would come")),
+    responses((status = 200, description = "What would come", body = Forecast), (status = 204, description = "It is gone"), (status = 400, description = "The id is not text"), (status = 403, description = "Not his to say"),
+    (status = 404, description = "There is none"), (status = 412, description = "It has another version"), (status = 428, description = "No version was said"), (status = 503, description = "The store does not answer")))]
 async fn remove(
     State(desk): State<RuleDesk>,
     AppPath(app): AppPath,

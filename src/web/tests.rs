@@ -64,7 +64,10 @@ fn seen(metrics: &Metrics, config: &Config) -> Seen {
     let rules = RuleDesk::new(store, foresight, view.clone(), config);
     let (callback, doors) = (Callback::default(), Doors::open(config).unwrap());
     let (history, state_env, origins) = (Default::default(), Default::default(), Default::default());
-    Seen { metrics: metrics.clone(), running, view, history, rules, callback, state_env, origins, doors }
+    let (_nobody, read) = watch::channel(None);
+    let fleet = Fleet::new(None, &config.haproxy, metrics.clone(), read);
+    let metrics = metrics.clone();
+    Seen { metrics, running, view, history, rules, callback, fleet, state_env, origins, doors }
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Rules through the API: put there, they are served; whoever saw another version changes nothing.
 
 use causeway::config::WebAuth;
+use causeway::web::Role;
+use causeway::web::doors::users::UsersFile;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -345,4 +347,163 @@ async fn a_callback_is_a_nudge_whatever_it_says() {
         metrics.as_str()?.contains(r#"causeway_marathon_events_total{type="callback"} 1"#).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bamboos_state_has_its_field_names_and_only_the_variables_that_are_named() {
+    let mut stage = Stage::set().await;
+    stage.config.web.auth = WebAuth::None;
+    stage.config.api.state_env = ["TIER", "DB_PASSWORD"].map(str::to_owned).to_vec();
+    let mut grouped = vhost("/grp/app", 2, "grp.example.com");
+    grouped["env"] = json!({ "TIER": "gold & <dear>", "DB_PASSWORD": "geheim", "OTHER": "unseen" });
+    grouped["healthChecks"] =
+        json!([{ "protocol": "HTTP", "path": "/ping", "portIndex": 0, "intervalSeconds": 1 }]);
+    stage.marathon.create_apps(vec![grouped]).await.unwrap();
+    stage.bridge();
+    stage.served("grp.example.com", "/", "/grp/app").await;
+    let post = asking(&stage, Method::POST, "/api/services").body(r#"{"id":"/grp/app","acl":"path_beg /g"}"#);
+    assert_eq!(told(post).await.status, 200);
+    let response = asking(&stage, Method::GET, "/api/state").send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+    let text = response.text().await.unwrap();
+    assert!(!text.contains("geheim") && !text.contains("unseen"), "{text}");
+    assert!(text.contains(r"gold \u0026 \u003cdear\u003e"), "{text}");
+    let state: Value = serde_json::from_str(&text).unwrap();
+    let app = &state["Apps"][0];
+    for (field, value) in [
+        ("Id", json!("/grp/app")),
+        ("MesosDnsId", json!("app-grp")),
+        ("EscapedId", json!("::grp::app")),
+        ("HealthCheckPath", json!("/ping")),
+        ("HealthCheckProtocol", json!("HTTP")),
+        ("HealthChecks", json!([{ "Protocol": "HTTP", "Path": "/ping", "PortIndex": 0 }])),
+        ("ReadinessCheckPath", json!("")),
+        ("Env", json!({ "TIER": "gold & <dear>", "DB_PASSWORD": "***" })),
+        ("SplitId", json!(["", "grp", "app"])),
+        ("ipAddress", json!({ "discovery": { "ports": null } })),
+    ] {
+        assert_eq!(app[field], value, "{field}");
+    }
+    assert_eq!(app["Labels"]["HAPROXY_0_VHOST"], "grp.example.com");
+    assert_eq!(
+        (app["Tasks"].as_array().unwrap().len(), &app["Tasks"][0]["State"]),
+        (2, &json!("TASK_RUNNING"))
+    );
+    assert!(app["Tasks"][0]["Port"].as_u64().unwrap() > 0 && app["Tasks"][0]["Ready"] == true);
+    assert_eq!(state["Services"]["/grp/app"]["Acl"], "path_beg /g");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_writes_what_is_its_own() {
+    let mut stage = Stage::set().await;
+    let users = UsersFile::new(&stage.config.users_file());
+    std::fs::create_dir_all(&stage.config.haproxy.state_dir).unwrap();
+    let token = |name: &str, role: Role| users.add_token(name, &role, None).unwrap();
+    let editor = token("ada", Role::Editor { prefixes: vec!["/team-a/**".to_owned()] });
+    let (viewer, admin) = (token("vera", Role::Viewer), token("root", Role::Admin));
+    for (apps, hosts) in [("/team-a/**", "*.a.example.com"), ("/team-b/**", "**")] {
+        stage.config.policy.vhosts.insert(apps.to_owned(), vec![hosts.to_owned()]);
+    }
+    let apps = vec![vhost("/team-a/web", 1, "www.a.example.com"), vhost("/team-b/web", 1, "b.example.com")];
+    stage.marathon.create_apps(apps).await.unwrap();
+    stage.bridge();
+    stage.served("b.example.com", "/", "/team-b/web").await;
+    let put = async |token: Option<&str>, app: &str, rule: Value| {
+        let request =
+            asking(&stage, Method::PUT, &format!("/api/v2/rules{app}")).header("If-None-Match", "*");
+        let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+        told(request.json(&rule)).await
+    };
+    let rule = |host: &str| json!({ "routes": [{ "host": host }], "why": "new name" });
+    for (token, app, rule, status) in [
+        (None, "/team-a/web", rule("x.a.example.com"), 401),
+        (Some(&*viewer), "/team-a/web", rule("x.a.example.com"), 403),
+        (Some(&*editor), "/team-b/web", rule("x.a.example.com"), 403),
+        (Some(&*editor), "/team-ab/web", rule("x.a.example.com"), 403),
+        (Some(&*editor), "/team-a/web", rule("b.example.com"), 403),
+        (Some(&*editor), "/team-a/**", json!({ "config": { "k": "v" } }), 403),
+        (Some(&*editor), "/team-a/web", json!({ "routes": [{ "acl": "hdr_sub(user-agent) -i curl" }] }), 403),
+        (
+            Some(&*editor),
+            "/team-a/web",
+            json!({ "order": 1, "routes": [{ "host": "x.a.example.com" }] }),
+            403,
+        ),
+        (Some(&*editor), "/team-a/web", rule("x.a.example.com"), 201),
+        (Some(&*admin), "/team-a/**", json!({ "config": { "k": "v" } }), 201),
+        (Some(&*admin), "/team-b/web", json!({ "routes": [{ "acl": "no_such_fetch(x) y" }] }), 422),
+    ] {
+        let answer = put(token, app, rule.clone()).await;
+        assert_eq!(answer.status, status, "{app} {rule}: {}", answer.body);
+        if status == 422 {
+            let words = &answer.body["haproxy"][0];
+            assert!(words["words"].as_str().unwrap().contains("no_such_fetch"), "{}", answer.body);
+            assert_eq!(words["column"], 1, "{}", answer.body);
+        }
+    }
+    stage.served("x.a.example.com", "/", "/team-a/web").await;
+    let read = asking(&stage, Method::GET, "/api/v2/rules/team-a/web");
+    let read = told(read).await;
+    assert_eq!(read.body["changed"]["by"], "token:ada");
+    // Bamboo's calls are judged alike.
+    let bamboo = asking(&stage, Method::POST, "/api/services").bearer_auth(&editor);
+    let bamboo = told(bamboo.body(r#"{"id":"/team-a/web","acl":"hdr_sub(user-agent) -i curl"}"#)).await;
+    assert_eq!(bamboo.status, 403, "{}", bamboo.body);
+    let log = std::fs::read_to_string(stage.config.haproxy.state_dir.join("audit.log")).unwrap();
+    assert!(log.contains("new name") && log.contains("/team-a/web"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_writes_rules_through_the_socket() {
+    let stage = open_stage().await;
+    let socket = stage.config.web_socket();
+    let causeway = async |args: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_causeway"));
+        let output = command.args(["rules", "--socket"]).arg(&socket).args(args).output().await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (good, out, error) =
+        causeway(&["set", "/plain", "--host", "cli.example.com", "--why", "by hand", "--dry-run"]).await;
+    assert!(good && out.contains("+cli.example.com"), "{out}{error}");
+    assert_eq!(causeway(&["list"]).await.1, "APP  ORDER  ROUTES  CHANGED\n");
+    let (good, out, error) =
+        causeway(&["set", "/plain", "--host", "cli.example.com", "--why", "by hand"]).await;
+    assert!(good && out == "/plain: created\n", "{out}{error}");
+    stage.served("cli.example.com", "/", "/plain").await;
+    let (_, list, _) = causeway(&["list"]).await;
+    assert!(list.contains("/plain  -      cli.example.com") && list.contains("by hand"), "{list}");
+    let (good, got, _) = causeway(&["get", "/plain"]).await;
+    assert!(good && got.contains("host = \"cli.example.com\""), "{got}");
+    let (good, _, error) =
+        causeway(&["set", "/plain", "--host", "x.example.com", "--if-version", "old"]).await;
+    assert!(!good && error.contains("has changed meanwhile"), "{error}");
+
+    // What is exported can be imported, as TOML and as JSON; so can what Bamboo has.
+    let (toml, json) = (stage.path("export.toml"), stage.path("export.json"));
+    std::fs::write(&toml, causeway(&["export"]).await.1).unwrap();
+    std::fs::write(&json, causeway(&["export", "--json"]).await.1).unwrap();
+    assert_eq!(causeway(&["import", toml.to_str().unwrap()]).await.1, "/plain: unchanged\n");
+    let (good, out, error) = causeway(&["rm", "/plain"]).await;
+    assert!(good && out == "/plain: taken away\n", "{out}{error}");
+    stage.answers("cli.example.com", "/", 404).await;
+    assert_eq!(causeway(&["import", json.to_str().unwrap()]).await.1, "/plain: created\n");
+    stage.served("cli.example.com", "/", "/plain").await;
+    let bamboo = stage.path("bamboo.json");
+    std::fs::write(&bamboo, r#"{"/web":{"Id":"/web","Acl":"hdr(host) -i bamboo.example.com","Config":{"Acl":"hdr(host) -i bamboo.example.com"}},
+        "/plain":{"Id":"/plain","Acl":"src -f /etc/shadow","Config":null}}"#).unwrap();
+    let (good, _, error) = causeway(&["import", bamboo.to_str().unwrap(), "--dry-run"]).await;
+    assert!(!good && error.contains("/etc/shadow"), "{error}");
+    let (good, out, error) = causeway(&["import", bamboo.to_str().unwrap()]).await;
+    assert!(!good && out.contains("/web: created") && out.contains("/plain: refused"), "{out}{error}");
+    stage.served("bamboo.example.com", "/", "/web").await;
+    let (good, _, error) = causeway(&["get", "/nobody"]).await;
+    assert!(!good && error.contains("there is no rule for /nobody"), "{error}");
+    let fleet = told(asking(&stage, Method::GET, "/api/v2/fleet")).await.body;
+    let node = &fleet["nodes"][0];
+    assert_eq!(
+        (fleet["nodes"].as_array().unwrap().len(), &node["this"], &node["rules"]),
+        (1, &json!(true), &json!(2))
+    );
+    assert!(node["applied_at"].is_string() && node["version"] == env!("CARGO_PKG_VERSION"), "{node}");
 }

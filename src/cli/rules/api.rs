@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use http::{Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -81,6 +81,7 @@ impl Api {
         if let Some(why) = &how.why
             && body.is_none()
         {
+            let why = HeaderValue::from_bytes(why.as_bytes()).context("--why: one line, please")?;
             request = request.header("X-Causeway-Why", why);
         }
         if let Some(body) = body {

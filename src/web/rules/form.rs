@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use http::HeaderMap;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::model::{AppId, Change, Rule, RuleRoute};
 use crate::rules::{RuleVersion, Versioned};
@@ -17,9 +17,11 @@ const WHY: &str = "x-causeway-why";
 const WHY_CHARACTERS: usize = 500;
 
 /// A rule as it is shown.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Rule)]
 pub(crate) struct Shown {
     /// The app, or a group pattern.
+    #[schema(value_type = String)]
     pub(crate) app: AppId,
     /// False: as if it were not there.
     pub(crate) enabled: bool,
@@ -59,21 +61,31 @@ impl From<Shown> for Rule {
 }
 
 /// A rule as it is given. What is shown can be given back: `changed` and `version` are ours to say, and are not looked at.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = GivenRule)]
 pub(super) struct Given {
+    /// The app, or a group pattern; where the path names it, it need not be here.
+    #[schema(value_type = Option<String>)]
     app: Option<AppId>,
+    /// False: as if it were not there.
     enabled: Option<bool>,
+    /// Where its routes are looked up, ascending, before those without.
     order: Option<i64>,
+    /// Whether the routes of the labels are dropped.
     replace: bool,
+    /// Free keys for templates.
     config: BTreeMap<String, String>,
-    /// The rules file has them one by one, as `route`.
+    /// Its routes. The rules file has them one by one, as `route`.
     #[serde(alias = "route")]
     routes: Vec<RuleRoute>,
     #[serde(rename = "changed")]
-    _changed: IgnoredAny,
+    #[schema(value_type = Object)]
+    _changed: Value,
     #[serde(rename = "version")]
-    _version: IgnoredAny,
+    #[schema(value_type = String)]
+    _version: Value,
+    /// Why it is changed.
     why: Option<String>,
 }
 
