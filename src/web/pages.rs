@@ -23,6 +23,7 @@ mod services;
 mod status;
 mod strip;
 mod templates;
+mod why;
 mod words;
 
 pub(super) use error::PageError;
@@ -44,6 +45,7 @@ pub(super) fn router() -> Router<Seen> {
         .route("/services/{*id}", get(service::show).post(service::order))
         .route("/problems", get(problems::show))
         .route("/node", get(status::show))
+        .route("/why", get(why::show))
         .route(LOGIN, get(login::show))
         .route("/assets/{file}", get(assets::asset))
 }

@@ -14,7 +14,7 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 13] = templates![
+const TEMPLATES: [(&str, &str); 14] = templates![
     "layout.html",
     "error.html",
     "login.html",
@@ -28,6 +28,7 @@ const TEMPLATES: [(&str, &str); 13] = templates![
     "unexposed.html",
     "problems.html",
     "status.html",
+    "why.html",
 ];
 
 static TERA: LazyLock<Result<Tera, String>> = LazyLock::new(|| load().map_err(|error| told(&error)));
