@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::ConfigArgs;
 use super::commands::print;
+use crate::rules::read;
 use crate::config::Config;
 use crate::model::{AppId, Rule, RuleRoute};
 use crate::web::rules::Shown;
 
 mod api;
-mod read;
 mod show;
 
 use api::{Api, Refused};
