@@ -19,6 +19,7 @@ use http_body_util::Limited;
 use ipnet::IpNet;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
+use super::pages::{ASSETS, LOGIN};
 use super::reread::Reread;
 use super::{ApiError, Caller, Peer, Role};
 use crate::config::{Config, WebAuth};
@@ -39,12 +40,10 @@ pub mod users;
 
 pub use audit::Audit;
 
-/// Where a browser is sent to log in.
-const LOGIN_PAGE: Option<&str> = Some(super::pages::LOGIN);
 /// What never asks for a login: Causeway's health, and logging in and out. Marathon's callback, which is a nudge to read from
 /// Marathon whatever it says, comes from a Marathon that cannot log in.
 const OPEN: [(&[Method], &str); 7] = [
-    (&[Method::GET, Method::HEAD], super::pages::LOGIN),
+    (&[Method::GET, Method::HEAD], LOGIN),
     (&[Method::GET, Method::HEAD], "/healthz"),
     (&[Method::GET, Method::HEAD], "/readyz"),
     (&[Method::GET, Method::HEAD], "/status"),
@@ -76,7 +75,6 @@ struct Inner {
     trusted_proxies: Vec<IpNet>,
     body_limit: usize,
     request_timeout: Duration,
-    login_page: Option<&'static str>,
 }
 
 /// Why Causeway does not listen.
@@ -142,7 +140,6 @@ impl Doors {
             trusted_proxies: web.trusted_networks(),
             body_limit: web.body_limit,
             request_timeout: web.request_timeout,
-            login_page: LOGIN_PAGE,
         })))
     }
 
@@ -382,7 +379,7 @@ fn limit_body(request: &mut Request, limit: usize) -> Result<(), ApiError> {
 fn is_open(request: &Request) -> bool {
     let path = request.uri().path();
     let path = path.strip_suffix('/').unwrap_or(path);
-    let is_asset = path.starts_with(super::pages::ASSETS) && request.method().is_safe();
+    let is_asset = path.starts_with(ASSETS) && request.method().is_safe();
     is_asset || OPEN.iter().any(|(methods, open)| *open == path && methods.contains(request.method()))
 }
 
@@ -400,13 +397,11 @@ impl Inner {
     /// Says that a login is needed: to scripts how, to a browser where.
     fn ask_for_login(&self, request: &Request) -> Response {
         let accepts_page = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        if request.method() == Method::GET
-            && let Some(page) = self.login_page
-            && accepts_page.is_some_and(|accept| accept.contains("text/html"))
+        if request.method() == Method::GET && accepts_page.is_some_and(|accept| accept.contains("text/html"))
         {
             let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
             let next: String = url_encoded(next);
-            return Redirect::to(&format!("{page}?next={next}")).into_response();
+            return Redirect::to(&format!("{LOGIN}?next={next}")).into_response();
         }
         let mut response = ApiError::nobody().into_response();
         if !is_browser(request.headers()) {

@@ -40,7 +40,7 @@ impl Browser {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let port = loop {
             let line = lines.next_line().await.unwrap().expect("chromedriver says its port");
-            if let Some((_, port)) = line.rsplit_once("on port ") {
+            if let Some((_, port)) = line.rsplit_once("successfully on port ") {
                 break port.trim_end_matches('.').to_owned();
             }
         };
@@ -53,6 +53,11 @@ impl Browser {
         }
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wishes).await.unwrap();
         driver.set_page_load_timeout(Duration::from_secs(30)).await.unwrap();
+        // What no page may do is written down before any page is there.
+        let watch = json!({ "source": "window.complaints = []; window.alert = () => complaints.push('a script ran'); \
+            addEventListener('error', event => complaints.push('error: ' + event.message)); \
+            document.addEventListener('securitypolicyviolation', event => complaints.push('policy: ' + event.violatedDirective + ' ' + event.blockedURI + ' ' + event.sample));" });
+        driver.cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", watch).await.unwrap();
         let browser = Self { driver, base: format!("http://{address}"), process };
         browser.width(1440, 900).await;
         browser
@@ -132,7 +137,7 @@ impl Browser {
                 self.width(width, 900).await;
                 let high = self.run("return document.documentElement.scrollHeight", json!([])).await;
                 let high = high.as_u64().and_then(|high| u32::try_from(high).ok()).unwrap_or(900);
-                self.width(width, high.clamp(900, 5000)).await;
+                self.width(width, high.clamp(900, 2400)).await;
                 let picture = self.driver.screenshot_as_png().await.unwrap();
                 std::fs::write(dir.join(format!("{name}-{width}-{scheme}.png")), picture).unwrap();
                 let wide = self.run("return document.documentElement.scrollWidth", json!([])).await;
@@ -179,6 +184,17 @@ impl Browser {
     pub(crate) async fn complaints(&self) -> Vec<String> {
         let script = "return window.complaints ?? []";
         serde_json::from_value(self.run(script, json!([])).await).unwrap_or_default()
+    }
+
+    /// Lets pages run their scripts, or not.
+    pub(crate) async fn scripts(&self, run: bool) {
+        let off = json!({ "value": !run });
+        self.driver.cdp().send_raw("Emulation.setScriptExecutionDisabled", off).await.unwrap();
+    }
+
+    /// The address of the page.
+    pub(crate) async fn url(&self) -> String {
+        self.driver.current_url().await.unwrap().to_string().replacen(&self.base, "", 1)
     }
 
     /// Waits until the page has looked again at what changed.

@@ -148,6 +148,11 @@ impl Rows<'_> {
         }
     }
 
+    fn has_problems(&self, service: &Service) -> bool {
+        let of_block = self.brought.put_aside.contains_key(&service.id);
+        of_block || self.view.problems_of(&service.id.app).next().is_some()
+    }
+
     fn row_of_app(&self, app: &App) -> ServiceRow {
         ServiceRow {
             app: app.id.to_string(),
@@ -209,10 +214,6 @@ impl Filter {
         let is_found = text.is_none_or(|text| app.id.as_str().to_ascii_lowercase().contains(&text));
         is_found && self.mode.is_none() && self.is_app(Some(app), app.id.as_str())
     }
-
-    fn is_state(&self, row: &ServiceRow) -> bool {
-        self.state.as_deref().is_none_or(|state| state == row.state)
-    }
 }
 
 /// Every service that HAProxy serves, or every app that has none.
@@ -240,14 +241,23 @@ pub(in crate::web) async fn services(
         |app: &App| view.settled.get(&app.id).is_some_and(|settled| !settled.services.is_empty());
     let without = view.apps.values().filter(|app| !has_service(app) && filter.finds_app(app));
     if filter.exposed == Some(false) {
-        without.for_each(|app| found.take(rows.row_of_app(app), &filter));
+        for app in without {
+            let has_problems = || view.problems_of(&app.id).next().is_some();
+            if found.takes((app.id.as_str(), 0), "unexposed", has_problems, &filter) {
+                found.services.push(rows.row_of_app(app));
+            }
+        }
     } else {
         found.states.insert("unexposed", without.count());
         let is_mode = |mode: Mode| filter.mode.as_deref().is_none_or(|wanted| wanted == mode.as_str());
         for service in view.services().filter(|service| is_mode(service.backend.mode)) {
             let id = &service.id.app;
             if filter.is_app(view.apps.get(id).map(AsRef::as_ref), id.as_str()) && filter.finds(service) {
-                found.take(rows.row(service), &filter);
+                let has_problems = || rows.has_problems(service);
+                let state = rows.state(service, rows.serving(service));
+                if found.takes((id.as_str(), service.id.port_index), state, has_problems, &filter) {
+                    found.services.push(rows.row(service));
+                }
             }
         }
     }
@@ -266,24 +276,27 @@ struct Page {
 }
 
 impl Page {
-    fn take(&mut self, row: ServiceRow, filter: &Filter) {
-        if filter.problems.is_some_and(|wanted| wanted != (row.problems > 0)) {
-            return;
+    /// Counts one, and says whether its row belongs on the page: most rows are never made.
+    fn takes(
+        &mut self,
+        place: (&str, usize),
+        state: &'static str,
+        has_problems: impl Fn() -> bool,
+        filter: &Filter,
+    ) -> bool {
+        if filter.problems.is_some_and(|wanted| wanted != has_problems()) {
+            return false;
         }
-        *self.states.entry(row.state).or_default() += 1;
-        if !filter.is_state(&row) {
-            return;
+        *self.states.entry(state).or_default() += 1;
+        if filter.state.as_deref().is_some_and(|wanted| wanted != state) {
+            return false;
         }
         self.total += 1;
-        let place = (row.app.as_str(), row.port_index.unwrap_or(0));
         if self.after.as_ref().is_some_and(|(app, index)| place <= (app.as_str(), *index)) {
-            return;
+            return false;
         }
-        if self.services.len() == self.limit {
-            self.is_more = true;
-        } else {
-            self.services.push(row);
-        }
+        self.is_more = self.services.len() == self.limit;
+        !self.is_more
     }
 }
 

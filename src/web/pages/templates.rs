@@ -46,6 +46,7 @@ fn load() -> tera::TeraResult<Tera> {
     tera.autoescape_on([".html"]);
     tera.register_filter("time", time);
     tera.register_filter("breakable", breakable);
+    tera.register_filter("marked", marked);
     tera.register_filter("rate", rate);
     tera.register_filter("count", count);
     tera.register_filter("seconds", seconds);
@@ -123,6 +124,15 @@ fn breakable(text: &str, _: Kwargs, _: &State) -> Value {
         }
     }
     Value::safe_string(&marked)
+}
+
+/// A text whose `names` stand between ticks.
+fn marked(text: &str, _: Kwargs, _: &State) -> Value {
+    let part = |(at, part): (usize, &str)| match at % 2 {
+        0 => escaped(part),
+        _ => format!("<code>{}</code>", escaped(part)),
+    };
+    Value::safe_string(&text.split('`').enumerate().map(part).collect::<String>())
 }
 
 fn rate(value: f64, _: Kwargs, _: &State) -> String {

@@ -16,7 +16,7 @@ fn drawn(template: &str, content: serde_json::Value) -> String {
 #[test]
 fn what_a_filter_makes_is_escaped() {
     let content = serde_json::json!({ "text": "<script>alert('x')</script>-\"&" });
-    for filter in ["time", "breakable", "state", "kind"] {
+    for filter in ["time", "breakable", "marked", "state", "kind"] {
         let text = drawn(&format!("{{{{ text | {filter} }}}}"), content.clone());
         assert!(!text.contains("<script") && !text.contains("\"&\""), "{filter}: {text}");
     }
