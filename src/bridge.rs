@@ -30,6 +30,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
 use crate::view::{Counts, View};
 use crate::web::api::status::Origins;
+use crate::web::marathon_lb::{self, Endpoints};
 use crate::web::{self, Door, Doors};
 
 pub mod inputs;
@@ -79,22 +80,22 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let (viewed, view) = watch::channel(View::default());
     let history = History::default();
     let (orders, ordered) = Orders::new();
+    let origins = Origins::from(&config);
+    let marathon_status = Arc::clone(&origins.marathon);
     let (store, shared) = rules::open_shared(&config)?;
     let fleet = Fleet::new(shared, &config.haproxy, metrics.clone(), store.watch());
     let (foresight, of_state, of_desired) = Foresight::new(&config);
     let callback = web::Callback::default();
-    let origins = Origins::from(&config);
-    let marathon_status = Arc::clone(&origins.marathon);
     let seen = web::Seen {
         metrics: metrics.clone(),
         running: Running::new(running, orders, &config.haproxy),
         history: history.clone(),
+        origins,
         rules: web::RuleDesk::new(Arc::clone(&store), foresight, view.clone(), &config),
         callback: callback.clone(),
         view,
         fleet: fleet.clone(),
         state_env: config.api.state_env.clone().into(),
-        origins,
         doors,
     };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
@@ -120,12 +121,17 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
     let pending = Pending::default();
+    let refresh = Refresh::default();
+    let listener = marathon_lb::listen(&config.haproxy, jail.as_ref()).unwrap_or_else(|error| {
+        tracing::error!("{error}; marathon-lb's endpoints on haproxy.bind_stats answer 503");
+        None
+    });
+    let endpoints = Endpoints::new(&config.haproxy, refresh.clone(), pending.clone());
     let outside = Outside { brought, history, orders: ordered, copies: of_desired };
     let reconciler =
         Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), outside);
 
     let (events_tx, events) = mpsc::channel(EVENTS);
-    let refresh = Refresh::default();
     let mut parts = JoinSet::new();
     let source = marathon.follow(events_tx.clone(), refresh.clone());
     parts.spawn(async { (source.await, "the Marathon source").1 });
@@ -137,6 +143,9 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
         "the rules source"
     });
     parts.spawn(async { (fleet.tell().await, "the word to the other Causeways").1 });
+    if let Some(listener) = listener {
+        parts.spawn(async { (marathon_lb::serve(listener, endpoints).await, "marathon-lb's endpoints").1 });
+    }
     let looking = stats::follow(config.haproxy.clone(), metrics.clone());
     parts.spawn(async { (looking.await, "the look at HAProxy's figures").1 });
     let told = Told { pending, refresh, viewed, metrics };

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::model::ServiceId;
 use crate::placement::Admin;
@@ -29,6 +29,8 @@ const NAMED: usize = 20;
 const SLOTS: usize = 20_000;
 /// Changes that wait for a listener; one that is slower misses some, and is told so.
 const WAITING: usize = 64;
+/// Listeners at once: each holds a connection.
+const LISTENERS: usize = 24;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,6 +145,7 @@ pub struct History(Arc<Inner>);
 
 struct Inner {
     told: broadcast::Sender<Arc<Change>>,
+    listeners: Arc<Semaphore>,
     log: Mutex<Log>,
 }
 
@@ -159,7 +162,8 @@ struct Log {
 impl Default for History {
     fn default() -> Self {
         let (told, _nobody) = broadcast::channel(WAITING);
-        Self(Arc::new(Inner { told, log: Mutex::default() }))
+        let listeners = Arc::new(Semaphore::new(LISTENERS));
+        Self(Arc::new(Inner { told, listeners, log: Mutex::default() }))
     }
 }
 
@@ -241,6 +245,12 @@ impl History {
         let known = after <= log.last && after + 1 >= first;
         let later = log.changes.iter().map(|(change, _)| change).filter(|change| change.id > after);
         (known.then(|| later.cloned().collect()), told)
+    }
+
+    /// A place among those who listen; `None` where all are taken.
+    #[must_use]
+    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.listeners).try_acquire_owned().ok()
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod forecast;
 pub mod haproxy;
 pub mod history;
+pub mod import;
 pub mod model;
 pub mod placement;
 pub mod plan;

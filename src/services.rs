@@ -309,7 +309,7 @@ impl Builder<'_> {
         }
         let rule = self.rule;
         let replaced = rule.is_some_and(|rule| rule.replace);
-        let of_labels = labels.matches().into_iter().filter(|_| !replaced);
+        let of_labels = labels.matches(self.terms.labels.paths).into_iter().filter(|_| !replaced);
         let mut routes: Vec<Route> =
             of_labels.map(|matches| Route { weight, ..Route::new(matches) }).collect();
         for route in rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
@@ -327,7 +327,10 @@ impl Builder<'_> {
         }
         if self.default_rule && index == 0 {
             match criterion::path(self.app.id.as_str()) {
-                Ok(path) => routes.push(Route::new(RouteMatch::Default(path))),
+                Ok(path) => {
+                    let path = criterion::ending(&path, self.terms.labels.paths);
+                    routes.push(Route::new(RouteMatch::Default(path)));
+                }
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::App,

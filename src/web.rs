@@ -28,6 +28,7 @@ mod caller;
 pub mod doors;
 mod error;
 mod fleet;
+pub mod marathon_lb;
 mod pages;
 mod reread;
 #[allow(unused_qualifications, reason = "utoipa writes them")]
@@ -52,6 +53,8 @@ pub struct Seen {
     pub view: watch::Receiver<View>,
     /// The log of changes.
     pub history: History,
+    /// Where apps and rules come from.
+    pub origins: Origins,
     /// Where rules are read and written.
     pub rules: RuleDesk,
     /// Where Marathon's callbacks go.
@@ -60,8 +63,6 @@ pub struct Seen {
     pub fleet: Fleet,
     /// The variables of apps that `/api/state` shows.
     pub state_env: Arc<[String]>,
-    /// Where apps and rules come from.
-    pub origins: Origins,
     /// Who may in.
     pub doors: Doors,
 }

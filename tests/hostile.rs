@@ -107,7 +107,18 @@ fn known_words() -> BTreeSet<String> {
     let words = template.lines().filter_map(|line| line.split_whitespace().next());
     let words = words.filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
     words
-        .chain(["#", "server", "userlist", "user", "frontend", "backend", "bind", "default_backend", "http-check", "option"])
+        .chain([
+            "#",
+            "server",
+            "userlist",
+            "user",
+            "frontend",
+            "backend",
+            "bind",
+            "default_backend",
+            "http-check",
+            "option",
+        ])
         .map(str::to_owned)
         .collect()
 }

@@ -28,11 +28,13 @@ pub enum ProblemKind {
     Block,
     /// A source would take away too much at once, and is not believed yet.
     Held,
+    /// Somebody went back to an earlier generation: what changed since has no effect.
+    RolledBack,
 }
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::App,
         Self::Label,
         Self::Rule,
@@ -43,6 +45,7 @@ impl ProblemKind {
         Self::NoServer,
         Self::Block,
         Self::Held,
+        Self::RolledBack,
     ];
 
     /// The word for it, as logs, metrics and pages have it.
@@ -59,6 +62,7 @@ impl ProblemKind {
             Self::NoServer => "no_server",
             Self::Block => "block",
             Self::Held => "held",
+            Self::RolledBack => "rolled_back",
         }
     }
 }

@@ -143,6 +143,7 @@ impl Reconciler {
         }
         self.metrics.hand_set(self.desired.by_hand());
         self.metrics.blocks_put_aside(self.desired.put_aside_count());
+        self.metrics.rolled_back(self.desired.rolled_back().is_some());
     }
 
     /// HAProxy has all that was told.

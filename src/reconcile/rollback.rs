@@ -19,8 +19,9 @@ use super::orders::OrderError;
 use crate::durable::{FileError, make_private_dir, replace_file};
 use crate::haproxy::Generation;
 use crate::history::{Done, How};
-use crate::model::{RouteMatch, Service, ServiceId};
+use crate::model::{Problem, ProblemKind, RouteMatch, Service, ServiceId};
 use crate::render::{KeptTemplates, Templates};
+use crate::view::Noted;
 
 /// The directory of what is gone back to.
 const DIR: &str = "rollback";
@@ -120,6 +121,21 @@ impl RolledBack {
             service.bind = None;
         }
         service
+    }
+
+    /// That it is in force, for everybody who looks for what is wrong.
+    #[must_use]
+    pub fn noted(&self) -> Noted {
+        let Note { generation, by, why, since } = &self.note;
+        let problem = Problem {
+            app: None,
+            kind: ProblemKind::RolledBack,
+            message: format!("{by} went back to generation {generation}: {why}"),
+            advice: "labels, rules and templates are those of then, and what changes in them has no effect, until it is \
+                     released (DELETE /api/v2/config/rollback); tasks are those of today"
+                .to_owned(),
+        };
+        Noted { problem, since: *since }
     }
 
     /// Whether a service has a definition of then.

@@ -55,7 +55,7 @@ impl Reconciler {
     }
 }
 
-/// Whom the reconciler tells, besides the log and the metrics.
+/// Whom the reconciler tells and answers, besides the log and the metrics.
 #[derive(Debug)]
 pub struct Outside {
     /// Who asks what HAProxy was brought to.

@@ -117,6 +117,9 @@ struct Inner {
     known: Mutex<Known>,
 }
 
+/// Kinds of problems of which the reconciler tells.
+const OF_RECONCILER: [ProblemKind; 2] = [ProblemKind::Block, ProblemKind::RolledBack];
+
 /// What is only shown, not counted.
 #[derive(Default)]
 struct Known {
@@ -134,11 +137,12 @@ struct Known {
     counts: Counts,
     /// Services that are not on their newest block.
     blocks: usize,
+    rolled_back: bool,
 }
 
 impl Known {
     fn problems(&self) -> usize {
-        self.counts.problems.values().sum::<usize>() + self.blocks
+        self.counts.problems.values().sum::<usize>() + self.blocks + usize::from(self.rolled_back)
     }
 }
 
@@ -285,7 +289,7 @@ impl Metrics {
         families.apps.set(count_of(counts.apps));
         families.services.set(count_of(counts.services));
         families.servers.set(count_of(counts.servers));
-        for (kind, count) in counts.problems.iter().filter(|(kind, _)| **kind != ProblemKind::Block) {
+        for (kind, count) in counts.problems.iter().filter(|(kind, _)| !OF_RECONCILER.contains(kind)) {
             families.problems.get_or_create(&[("kind", kind.name())]).set(count_of(*count));
         }
         self.gauge("apps", counts.apps);
@@ -315,6 +319,13 @@ impl Metrics {
     /// So many changed certificates are not taken by HAProxy.
     pub fn certificates_refused(&self, count: usize) {
         self.0.families.certificates_refused.set(count_of(count));
+    }
+
+    /// Whether somebody went back to an earlier generation.
+    pub fn rolled_back(&self, is_in_force: bool) {
+        let kind = [("kind", ProblemKind::RolledBack.name())];
+        self.0.families.problems.get_or_create(&kind).set(u64::from(is_in_force));
+        self.known().rolled_back = is_in_force;
     }
 
     /// A source told something, or was read.

@@ -61,13 +61,19 @@ fn seen(metrics: &Metrics, config: &Config) -> Seen {
     let running = Running::new(brought, Orders::new().0, &config.haproxy);
     let store = crate::rules::open(config).unwrap();
     let (foresight, _state, _desired) = crate::forecast::Foresight::new(config);
-    let rules = RuleDesk::new(store, foresight, view.clone(), config);
-    let (callback, doors) = (Callback::default(), Doors::open(config).unwrap());
-    let (history, state_env, origins) = (Default::default(), Default::default(), Default::default());
     let (_nobody, read) = watch::channel(None);
-    let fleet = Fleet::new(None, &config.haproxy, metrics.clone(), read);
-    let metrics = metrics.clone();
-    Seen { metrics, running, view, history, rules, callback, fleet, state_env, origins, doors }
+    Seen {
+        metrics: metrics.clone(),
+        running,
+        history: Default::default(),
+        origins: Default::default(),
+        rules: RuleDesk::new(store, foresight, view.clone(), config),
+        callback: Callback::default(),
+        view,
+        fleet: Fleet::new(None, &config.haproxy, metrics.clone(), read),
+        state_env: Default::default(),
+        doors: Doors::open(config).unwrap(),
+    }
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ async fn services_apps_and_problems_are_told_as_they_are() {
 async fn a_service_tells_everything_that_is_known_of_it() {
     let labels = json!({
         "HAPROXY_0_VHOST": "web.example.com,taken.example.com", "HAPROXY_0_PATH": "/api", "HAPROXY_0_COLOUR": "blue",
-        "HAPROXY_0_AUTH": "realm:ada:$5$salt$hashhashhash",
+        "HAPROXY_0_AUTH": "realm:ada:$5$saltsalt$0rl.MZtoLLPP3X0Rdl8riRnphIcAXJY27/aOAyK2hB5",
     });
     let taken = json!({ "HAPROXY_0_VHOST": "taken.example.com", "HAPROXY_0_PATH": "/api" });
     let stage = Stage::with_apps(vec![app("/shop/web", 2, 0, labels), app("/a", 1, 0, taken)]).await;
@@ -99,14 +99,20 @@ async fn a_service_tells_everything_that_is_known_of_it() {
     assert_eq!(web["haproxy_error"], json!(null));
     let config = web["config"].as_str().unwrap();
     assert!(config.contains("backend h_shop_web_0") && config.contains("server slot1"), "{config}");
-    assert!(!web.to_string().contains("hashhashhash"), "a hash is a secret");
+    assert!(!web.to_string().contains("phIcAXJY27/aOAyK2hB5"), "a hash is a secret");
     assert!(web["changes"][0]["how"].is_string());
     let kinds: Vec<&str> =
         web["problems"].as_array().unwrap().iter().map(|each| each["kind"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"label") && kinds.contains(&"conflict"), "{kinds:?}");
 
     let whole = stage.ask("/api/v2/config").await.unwrap().body;
-    assert!(whole.contains("frontend") && !whole.contains("hashhashhash"));
+    assert!(whole.contains("frontend") && !whole.contains("phIcAXJY27/aOAyK2hB5"));
+    let url = format!("http://{}/api/v2/config", stage.web.unwrap());
+    let parts = stage.get_at(&url, &[("Accept", "application/json")]).await.unwrap().body;
+    let parts: Value = serde_json::from_str(&parts).unwrap();
+    assert_eq!(parts["blocks"][1]["app"], json!("/shop/web"));
+    assert_eq!(parts["maps"]["maps/paths.map"]["web.example.com/api/"], json!("h_shop_web_0"), "{parts}");
+    assert!(!parts.to_string().contains("IcAXJY27"), "a hash is a secret");
     let missing = stage.ask("/api/v2/services/shop/none").await.unwrap();
     assert_eq!(missing.status, 404);
     let quiet = stage.ask("/api/v2/services/shop/web?port_index=3").await.unwrap();

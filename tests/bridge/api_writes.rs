@@ -114,6 +114,8 @@ async fn a_rollback_brings_back_the_labels_of_then_with_the_tasks_of_today() {
     assert!(text.contains("balance roundrobin") && !text.contains("balance source"), "{text}");
     let status = stage.api("/status").await.unwrap();
     assert_eq!(status["rolled_back"]["why"], json!("it was better"));
+    let problems = stage.api("/problems?kind=rolled_back").await.unwrap();
+    assert_eq!(problems["total"], json!(1), "{problems}");
     let row = stage.api("/services?q=web").await.unwrap();
     let hosts: Vec<&Value> = row["services"].as_array().unwrap().iter().map(|row| &row["hosts"]).collect();
     assert!(hosts.contains(&&json!(["web.example.com"])), "{row}");
@@ -171,4 +173,52 @@ async fn a_rollback_outlives_causeway_and_needs_no_reload_then() {
     assert_eq!(stage.info().await.unwrap(), before, "the same worker, the same generation");
     stage.served("web.example.com", "/", "/web").await;
     stage.answers("new.example.com", "/", 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_brings_back_the_template_of_then() {
+    let mut stage = Stage::open_to_all(vec![vhost("/web", 1, "web.example.com")]).await;
+    stage.served("web.example.com", "/", "/web").await;
+    let first = stage.info().await.unwrap().generation.unwrap();
+    until("what it is made of to be kept", async || {
+        let list = stage.api("/config/generations").await?;
+        (list["generations"][0]["can_roll_back"] == json!(true)).then_some(())
+    })
+    .await;
+    stage.end_bridge().await.unwrap();
+    let dir = stage.path("templates");
+    std::fs::create_dir(&dir).unwrap();
+    let built_in = include_str!("../../templates/head.cfg");
+    std::fs::write(dir.join("head.cfg"), format!("{built_in}\nbackend of_the_new_template\n")).unwrap();
+    stage.config.template.dir = Some(dir);
+    stage.bridge();
+    let has_it = |stage: &Stage| stage.current().contains("backend of_the_new_template");
+    until("the new template", async || has_it(&stage).then_some(())).await;
+    stage.until_api("/status", "/ready", json!(true)).await;
+
+    let (status, answer) =
+        stage.post_api("/config/rollback", json!({ "generation": first, "why": "new template" })).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(!has_it(&stage));
+    stage.served("web.example.com", "/", "/web").await;
+    let (status, _) = stage.order(reqwest::Method::DELETE, "/config/rollback", json!({ "why": "x" })).await;
+    assert_eq!(status, 204);
+    assert!(has_it(&stage));
+    stage.served("web.example.com", "/", "/web").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_reads_orders_nothing() {
+    let stage = Stage::with_apps(vec![vhost("/web", 1, "web.example.com")]).await;
+    let task = stage.served("web.example.com", "/", "/web").await.task;
+    let drain = json!({ "state": "drain", "why": "x" });
+    for (path, body) in [
+        (format!("/services/web/servers/{task}"), drain),
+        ("/config/rollback".to_owned(), json!({ "generation": 1, "why": "x" })),
+    ] {
+        let (status, _) = stage.post_api(&path, body).await;
+        assert!(status == 401 || status == 403, "{path}: {status}");
+    }
+    assert_eq!(stage.api("/status").await.unwrap()["rolled_back"], Value::Null);
+    stage.served("web.example.com", "/", "/web").await;
 }

@@ -14,6 +14,7 @@ mod labels;
 mod labels_each;
 mod labels_live;
 mod leaving;
+mod marathon_lb;
 mod metrics;
 mod pages;
 mod peers;

@@ -23,9 +23,8 @@ pub struct Explained {
 /// Every label of the dialect that an app has.
 #[must_use]
 pub fn explained(app: &App) -> Vec<Explained> {
-    let of_dialect =
-        app.labels.iter().filter_map(|(name, value)| Some((name, name.strip_prefix("HAPROXY_")?, value)));
-    let explain = |(name, rest, value): (&Box<str>, &str, &Box<str>)| {
+    let explain = |(name, value): (&str, &str)| {
+        let rest = name.strip_prefix("HAPROXY_")?;
         let wrong = AppLabels::default().read(rest, value).err().map(|wrong| wrong.told(name, value));
         let word =
             rest.split_once('_').filter(|(index, _)| index.parse::<usize>().is_ok()).map(|(_, word)| word);
@@ -34,13 +33,13 @@ pub fn explained(app: &App) -> Vec<Explained> {
         let of_app = || table::OF_APP.iter().find(|label| label.name == rest).map(|label| label.meaning);
         let shown = if name.ends_with("_AUTH") { "(not shown)" } else { value };
         let (problem, advice) = wrong.unzip();
-        Explained {
-            name: name.to_string(),
+        Some(Explained {
+            name: name.to_owned(),
             value: shown.to_owned(),
             meaning: word.map_or_else(of_app, of_port),
             problem,
             advice,
-        }
+        })
     };
-    of_dialect.map(explain).collect()
+    app.labels.iter().map(|(name, value)| (&**name, &**value)).filter_map(explain).collect()
 }

@@ -12,7 +12,7 @@ use axum::routing::get;
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Asked, page};
@@ -246,10 +246,6 @@ pub(in crate::web) async fn change(
     Ok(Json(ChangeDetail { change: ShownChange::from(change.as_ref()), commands, difference }))
 }
 
-/// Streams at once. Each holds a connection, of which there are few.
-static STREAMS: std::sync::LazyLock<Arc<Semaphore>> =
-    std::sync::LazyLock::new(|| Arc::new(Semaphore::new(24)));
-
 /// Every change as it is done, as server-sent events: `change` with the change as its data and its id. Who comes back with
 /// `Last-Event-ID` gets what he missed; where that is not known any more, or he is too slow, `resync`: ask for everything again.
 #[utoipa::path(get, path = "/api/v2/stream", tag = "changes",
@@ -259,7 +255,7 @@ pub(super) async fn follow(
     State(history): State<History>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
-    let Ok(place) = Arc::clone(&STREAMS).try_acquire_owned() else {
+    let Some(place) = history.place() else {
         return Err(ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "there are too many streams; ask again later",

@@ -184,7 +184,9 @@ pub(in crate::web) async fn generations(
 }
 
 fn made(generation: &Generation) -> Option<SystemTime> {
-    std::fs::metadata(&generation.dir).ok()?.created().ok()
+    let about = std::fs::metadata(&generation.dir).ok()?;
+    // Not every file system keeps it.
+    about.created().or_else(|_| about.modified()).ok()
 }
 
 /// The text of a generation, without its secrets.

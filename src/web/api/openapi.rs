@@ -3,8 +3,9 @@
 use axum::Router;
 use axum::response::Json;
 use axum::routing::get;
-use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as Document;
+use serde::Serialize;
+use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi, ToSchema};
 
 use crate::web::Seen;
 
@@ -31,6 +32,8 @@ use crate::web::Seen;
         super::status::status,
         super::why::why,
     ),
+    components(schemas(ErrorShown)),
+    modifiers(&Errors),
     tags(
         (name = "services", description = "Services, and apps that are none"),
         (name = "problems", description = "What is wrong"),
@@ -41,6 +44,45 @@ use crate::web::Seen;
 )]
 struct Described;
 
+/// What the API says when it does not do what it was asked (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorShown {
+    /// The status in words.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// What failed, on what, and what to do.
+    pub detail: String,
+}
+
+/// Every error has the same shape, and each path may ask for a login.
+struct Errors;
+
+impl Modify for Errors {
+    fn modify(&self, document: &mut Document) {
+        let content = || Content::new(Some(Ref::from_schema_name("ErrorShown")));
+        let login = || {
+            let described = ResponseBuilder::new().description("This needs a login");
+            described.content("application/problem+json", content()).build()
+        };
+        for item in document.paths.paths.values_mut() {
+            let operations =
+                [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                let responses = &mut operation.responses.responses;
+                for (status, response) in responses.iter_mut() {
+                    if let RefOr::T(response) = response
+                        && status.starts_with(['4', '5'])
+                    {
+                        response.content.insert("application/problem+json".to_owned(), content());
+                    }
+                }
+                responses.entry("401".to_owned()).or_insert_with(|| login().into());
+            }
+        }
+    }
+}
+
 pub(super) fn router() -> Router<Seen> {
     Router::new().route("/api/v2/openapi.json", get(|| async { Json(document()) }))
 }
@@ -48,5 +90,7 @@ pub(super) fn router() -> Router<Seen> {
 /// The whole description.
 #[must_use]
 pub fn document() -> Document {
-    Described::openapi()
+    let mut document = Described::openapi();
+    document.merge(crate::web::rules::Described::openapi());
+    document
 }

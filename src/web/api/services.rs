@@ -186,13 +186,13 @@ impl Filter {
             let parent = group.trim_end_matches('/');
             return id.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'));
         }
-        let of_label = |(name, value): (&Box<str>, &Box<str>)| {
+        let of_label = |(name, value): (&str, &str)| {
             name.starts_with("HAPROXY_")
                 && name.ends_with("GROUP")
                 && !name.ends_with("DEPLOYMENT_GROUP")
                 && value.split(',').any(|each| each.trim() == group)
         };
-        app.is_some_and(|app| app.labels.iter().any(of_label))
+        app.is_some_and(|app| app.labels.iter().map(|(name, value)| (&**name, &**value)).any(of_label))
     }
 
     fn finds(&self, service: &Service) -> bool {

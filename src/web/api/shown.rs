@@ -26,7 +26,7 @@ pub(super) fn router() -> Router<Seen> {
 pub struct ShownProblem {
     /// The app; `null` where none can be named.
     pub app: Option<String>,
-    /// The kind of problem: app, label, rule, conflict, policy, shadowed, host, no_server, block, held.
+    /// The kind of problem: app, label, rule, conflict, policy, shadowed, host, no_server, block, held, rolled_back.
     pub kind: &'static str,
     /// What failed, and on what.
     pub message: String,
@@ -90,12 +90,13 @@ pub(in crate::web) async fn problems(
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<ProblemPage>, ApiError> {
     let brought = running.brought();
+    let rolled_back = brought.rolled_back.as_ref().map(|to| to.noted());
     let of_blocks = brought.put_aside.values().map(|aside| &aside.noted).chain(brought.lacking.values());
     let has_app = |noted: &&Noted| {
         let of_app = |app: &str| noted.problem.app.as_ref().is_some_and(|id| id.as_str() == app);
         filter.app.as_deref().is_none_or(of_app)
     };
-    let mut found: Vec<&Noted> = view.problems().chain(of_blocks).filter(has_app).collect();
+    let mut found: Vec<&Noted> = view.problems().chain(of_blocks).chain(&rolled_back).filter(has_app).collect();
     let mut kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
     for noted in &found {
         *kinds.entry(noted.problem.kind.name()).or_default() += 1;
