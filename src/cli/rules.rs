@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::ConfigArgs;
 use super::commands::print;
-use crate::rules::read;
 use crate::config::Config;
 use crate::model::{AppId, Rule, RuleRoute};
+use crate::rules::read;
 use crate::web::rules::Shown;
 
 mod api;

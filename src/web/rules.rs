@@ -248,7 +248,9 @@ async fn write(
     desk.try_texts(&[(standing, &rule)]).await?;
     if asking.dry_run {
         let changes = [(rule.app.clone(), Some(rule))];
-        return foresee(desk, Arc::clone(&before), changes).await.map(|come| Written::Foreseen(Box::new(come)));
+        return foresee(desk, Arc::clone(&before), changes)
+            .await
+            .map(|come| Written::Foreseen(Box::new(come)));
     }
     let stored = desk.store().put(&rule, version.as_ref()).await;
     let version = stored.map_err(|error| expected.error(error))?;

@@ -17,6 +17,7 @@ mod leaving;
 mod marathon_lb;
 mod metrics;
 mod pages;
+mod pages_rules;
 mod peers;
 mod raw;
 mod recovery;

@@ -16,7 +16,11 @@ fn apps() -> Vec<Value> {
         app("/shop/cart", 1, 0, json!({})),
         app("/shop/late", 1, 0, json!({ "HAPROXY_0_VHOST": "shop.example.com" })),
         vhost("/other/app", 1, "other.example.com"),
-        vhost("/platform/identity/production/eu-central-1/login-frontend-canary-2026-11", 1, "login.example.com"),
+        vhost(
+            "/platform/identity/production/eu-central-1/login-frontend-canary-2026-11",
+            1,
+            "login.example.com",
+        ),
     ]
 }
 
@@ -160,10 +164,7 @@ async fn pages_rules_are_written_ordered_and_never_lost() {
     browser.says("#verdict .diff", "cart.example.com").await;
     browser.press("Add a criterion").await;
     browser.says("#editor", "Route 1").await;
-    until("the new field", async || {
-        (browser.texts(".criterion").await.len() == 2).then_some(())
-    })
-    .await;
+    until("the new field", async || (browser.texts(".criterion").await.len() == 2).then_some(())).await;
     browser.choose("[name='route.0.1.kind']", "method").await;
     browser.fill("[name='route.0.1.value']", "POST").await;
     browser.says("#verdict", "reload").await;
@@ -198,7 +199,8 @@ async fn pages_rules_are_written_ordered_and_never_lost() {
     browser.press("Store the change").await;
     let told = browser.says("#conflict", "Somebody else changed this rule").await;
     assert!(told.contains("theirs.example.com") && told.contains("mine.example.com"), "{told}");
-    let kept = browser.run("return document.querySelector(\"[name='route.0.0.value']\").value", json!([])).await;
+    let kept =
+        browser.run("return document.querySelector(\"[name='route.0.0.value']\").value", json!([])).await;
     assert_eq!(kept, json!("mine.example.com"));
     browser.look("rule-conflict").await;
     browser.press("Store mine instead").await;
@@ -230,8 +232,15 @@ async fn pages_rules_offer_nobody_what_is_not_his() {
     assert_eq!(browser.texts("main button, main .actions a").await, ["Find"]);
     browser.go("/rules/edit?app=/shop/web").await;
     browser.says("main", "Log in").await;
-    assert!(browser.texts("main button").await.iter().all(|text| text.is_empty() || text == "Remove" || text == "✕" || text.starts_with("Add") || text == "Try"));
-    assert_eq!(browser.run("return document.querySelector('fieldset.plain').disabled", json!([])).await, json!(true));
+    assert!(browser.texts("main button").await.iter().all(|text| text.is_empty()
+        || text == "Remove"
+        || text == "✕"
+        || text.starts_with("Add")
+        || text == "Try"));
+    assert_eq!(
+        browser.run("return document.querySelector('fieldset.plain').disabled", json!([])).await,
+        json!(true)
+    );
 
     browser.as_user("vera").await;
     browser.go("/rules").await;
@@ -256,7 +265,12 @@ async fn pages_changes_tell_what_happened_and_lead_back() {
     let (stage, browser) = Stage::ruled(WebAuth::None).await;
     stage.put("/v2/apps/shop/web", json!({ "instances": 3 })).await;
     stage.tasks("shop.example.com", 3).await;
-    stage.put("/v2/apps/other/app", json!({ "labels": { "HAPROXY_0_VHOST": "other.example.com", "HAPROXY_0_BALANCE": "source" } })).await;
+    stage
+        .put(
+            "/v2/apps/other/app",
+            json!({ "labels": { "HAPROXY_0_VHOST": "other.example.com", "HAPROXY_0_BALANCE": "source" } }),
+        )
+        .await;
     until("a reload", async || {
         browser.go("/changes").await;
         browser.texts(".timeline .chip").await.iter().any(|chip| chip == "Reload").then_some(())
@@ -271,7 +285,10 @@ async fn pages_changes_tell_what_happened_and_lead_back() {
     browser.go("/changes/config").await;
     let blocks = browser.texts("details.block summary").await;
     assert!(blocks.iter().any(|block| block.contains("/shop/web")), "{blocks:?}");
-    assert_eq!(browser.run("return document.querySelector('#L1 a').textContent", json!([])).await, json!("1"));
+    assert_eq!(
+        browser.run("return document.querySelector('#L1 a').textContent", json!([])).await,
+        json!("1")
+    );
     browser.fill("[name=q]", "/shop/web").await;
     browser.press("Show").await;
     until("one block", async || (browser.texts("details.block").await.len() == 1).then_some(())).await;

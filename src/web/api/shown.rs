@@ -96,7 +96,8 @@ pub(in crate::web) async fn problems(
         let of_app = |app: &str| noted.problem.app.as_ref().is_some_and(|id| id.as_str() == app);
         filter.app.as_deref().is_none_or(of_app)
     };
-    let mut found: Vec<&Noted> = view.problems().chain(of_blocks).chain(&rolled_back).filter(has_app).collect();
+    let mut found: Vec<&Noted> =
+        view.problems().chain(of_blocks).chain(&rolled_back).filter(has_app).collect();
     let mut kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
     for noted in &found {
         *kinds.entry(noted.problem.kind.name()).or_default() += 1;

@@ -145,8 +145,7 @@ pub async fn explain(view: &View, running: &Running, asking: &Asking) -> Result<
     };
     if way.ending.status.is_none() && way.ending.location.is_none() && all_down(&servers) {
         way.ending.status = Some(503);
-        way.ending.sentence =
-            format!("503: HAProxy takes none of the {} server(s) to be up", servers.len());
+        way.ending.sentence = format!("503: HAProxy takes none of the {} server(s) to be up", servers.len());
     }
     if let Some(differs) = &way.differs {
         tracing::warn!(why.url = asked.url, "{differs}");
@@ -183,6 +182,14 @@ fn not_known(text: &crate::render::Text, frontend: Option<&Frontend>) -> Vec<Str
                 .to_owned(),
         );
     }
+    let http = text.head.split("\nfrontend https_in").next().unwrap_or_default();
+    let own = ["http-request deny", "http-request tarpit", "use_backend h_", "use_backend t_"];
+    if is_routed && own.iter().any(|words| http.contains(words)) {
+        not_known.push(
+            "Raw text stands in the shared frontends, and may lead or refuse requests by itself; that is not explained here"
+                .to_owned(),
+        );
+    }
     not_known
 }
 
@@ -203,7 +210,9 @@ fn shown(asked: &Asked) -> AskedShown {
 /// The servers of a service, with what HAProxy says of them now.
 async fn servers(view: &View, running: &Running, id: &ServiceId) -> (Vec<ShownServer>, Option<String>) {
     let brought = running.brought();
-    let Some(block) = brought.text.as_ref().and_then(|text| text.blocks.get(id)) else { return Default::default() };
+    let Some(block) = brought.text.as_ref().and_then(|text| text.blocks.get(id)) else {
+        return Default::default();
+    };
     let (live, error) = match running.servers(&block.service.backend.name).await {
         Ok(live) => (live, None),
         Err(error) => (Vec::new(), Some(error.to_string())),

@@ -84,8 +84,7 @@ pub(super) async fn one(
     id: Result<Path<u64>, PathRejection>,
 ) -> Result<Response, PageError> {
     let found = api::change(reader.caller.clone(), State(seen.history.clone()), id).await;
-    let Json(detail) =
-        found.map_err(|error| PageError::to(&reader, error).back_to("/changes".to_owned()))?;
+    let Json(detail) = found.map_err(|error| PageError::to(&reader, error).back_to("/changes".to_owned()))?;
     let title = format!("Change {}", detail.change.id);
     Ok(reader.page("change_page.html", Screen::Changes, &title, &One { detail }))
 }
@@ -121,7 +120,8 @@ pub(super) async fn text(
     let running = State(seen.running.clone());
     let text = match asks.generation.trim() {
         "" => {
-            let answer = config::config(reader.caller.clone(), running, HeaderMap::new()).await.map_err(told)?;
+            let answer =
+                config::config(reader.caller.clone(), running, HeaderMap::new()).await.map_err(told)?;
             read(answer).await.map_err(told)?
         }
         number => {
@@ -215,7 +215,8 @@ pub(super) async fn roll_back(
                 told(ApiError::new(StatusCode::BAD_REQUEST, format!("generation: {number:?} is no number")))
             })?;
             let order = Ok(Json(RollbackOrder { generation, why: form.why }));
-            config::roll_back(caller, Extension(audit), running, order).await.map_err(told)?;
+            let Json(_rolled_back) =
+                config::roll_back(caller, Extension(audit), running, order).await.map_err(told)?;
         }
     }
     Ok(Redirect::to("/changes").into_response())

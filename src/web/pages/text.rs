@@ -82,8 +82,11 @@ fn section(body: &[&str], begin: usize) -> Section {
     let mut html = String::new();
     for (line, number) in body.iter().zip(begin + 1..) {
         let class = if line.trim_start().starts_with('#') { " class=\"quiet\"" } else { "" };
-        let _infallible =
-            write!(html, "<span id=\"L{number}\"{class}><a href=\"#L{number}\">{number}</a>{}\n</span>", escaped(line));
+        let _infallible = write!(
+            html,
+            "<span id=\"L{number}\"{class}><a href=\"#L{number}\">{number}</a>{}\n</span>",
+            escaped(line)
+        );
     }
     let trailing = body.iter().rev().take_while(|line| line.is_empty()).count();
     Section { name, first: begin + 1, last: begin + body.len() - trailing.min(body.len() - 1), html }
@@ -121,7 +124,10 @@ mod tests {
         let whole = cut(TEXT, "", 0);
         let shown: Vec<(&str, usize, usize)> =
             whole.sections.iter().map(|each| (each.name.as_str(), each.first, each.last)).collect();
-        assert_eq!(shown, [("global", 1, 3), ("defaults a", 5, 6), ("backend h_shop · /shop/web port 0", 8, 10)]);
+        assert_eq!(
+            shown,
+            [("global", 1, 3), ("defaults a", 5, 6), ("backend h_shop · /shop/web port 0", 8, 10)]
+        );
         assert_eq!((whole.found, whole.total, whole.lines), (3, 3, 10));
         assert!(whole.sections[1].html.contains("id=\"L6\"") && whole.sections[1].html.contains("&lt;b&gt;"));
         let found = cut(TEXT, "SHOP", 0);

@@ -62,7 +62,9 @@ pub(super) async fn show(
     let asking = match query.strip_prefix("app=") {
         // From the page of a service.
         Some(app) => {
-            let app = form_urlencoded::parse(format!("app={app}").as_bytes()).next().map(|(_, app)| app.into_owned());
+            let app = form_urlencoded::parse(format!("app={app}").as_bytes())
+                .next()
+                .map(|(_, app)| app.into_owned());
             Asking { url: example(&view, &app.unwrap_or_default()).unwrap_or_default(), ..Asking::default() }
         }
         None => Asking::of_query(&query).map_err(wrong)?,
@@ -90,7 +92,9 @@ pub(super) async fn show(
         from: asking.from.unwrap_or_default(),
         is_asked,
         tone: explained.as_ref().map_or("idle", tone),
-        app_url: explained.as_ref().and_then(|each| service_url(each.result.app.as_deref()?, each.result.port_index)),
+        app_url: explained
+            .as_ref()
+            .and_then(|each| service_url(each.result.app.as_deref()?, each.result.port_index)),
         steps: explained.as_ref().map(steps).unwrap_or_default(),
         explained,
         mistake,

@@ -123,7 +123,11 @@ fn draw(reader: &Reader, seen: &Seen, status: StatusCode, drawn: Drawn) -> Respo
         is_somebody: reader.caller.name.is_some(),
         kinds: KINDS.iter().map(|(name, words, example)| Kind { name, words, example }).collect(),
         changed,
-        apps: if is_new { view.apps.keys().filter(free).take(500).map(ToString::to_string).collect() } else { Vec::new() },
+        apps: if is_new {
+            view.apps.keys().filter(free).take(500).map(ToString::to_string).collect()
+        } else {
+            Vec::new()
+        },
         knows_app: fields.app.is_empty() || is_group || view.apps.contains_key(&app),
         fields: &fields,
         verdict,
@@ -195,7 +199,9 @@ fn conflict(error: &ApiError, mine: &Value) -> Conflict {
     };
     let mut differences = Vec::new();
     if let Some(theirs) = theirs {
-        for (name, words) in [("enabled", "Enabled"), ("order", "Order"), ("replace", "Replaces labels"), ("config", "Config")] {
+        for (name, words) in
+            [("enabled", "Enabled"), ("order", "Order"), ("replace", "Replaces labels"), ("config", "Config")]
+        {
             let (one, other) = (&theirs[name], &mine[name]);
             if one != other {
                 differences.push((words.to_owned(), in_words(one), in_words(other)));
@@ -222,7 +228,8 @@ fn in_words(value: &Value) -> String {
         Value::Bool(false) => "no".to_owned(),
         Value::Object(fields) if fields.is_empty() => "none".to_owned(),
         Value::Object(fields) => {
-            let line = |(key, value): (&String, &Value)| format!("{key} = {}", value.as_str().unwrap_or_default());
+            let line =
+                |(key, value): (&String, &Value)| format!("{key} = {}", value.as_str().unwrap_or_default());
             fields.iter().map(line).collect::<Vec<_>>().join("\n")
         }
         other => other.to_string(),

@@ -180,7 +180,11 @@ impl Fields {
                     let next = ["host", "path", "header"].into_iter().find(|kind| {
                         !route.criteria.iter().any(|each| each.kind == *kind) || *kind == "header"
                     });
-                    let kind = if route.join == "any" { route.criteria.last().map(|each| each.kind.clone()) } else { None };
+                    let kind = if route.join == "any" {
+                        route.criteria.last().map(|each| each.kind.clone())
+                    } else {
+                        None
+                    };
                     let kind = kind.unwrap_or_else(|| next.unwrap_or("header").to_owned());
                     route.criteria.push(CriterionFields { kind, ..CriterionFields::default() });
                 }
@@ -305,11 +309,14 @@ mod tests {
         let (fields, what) = Fields::of_form(body.as_bytes());
         assert_eq!(what, "try");
         let rule = fields.rule().unwrap();
-        assert_eq!(rule["routes"], json!([
-            { "host": "a.x", "path": "/p", "port": 0 },
-            { "acl": "hdr(x) y", "port": 0 },
-            { "any": [{ "path": "/a" }, { "header": { "name": "X-T" } }], "port": 1 },
-        ]));
+        assert_eq!(
+            rule["routes"],
+            json!([
+                { "host": "a.x", "path": "/p", "port": 0 },
+                { "acl": "hdr(x) y", "port": 0 },
+                { "any": [{ "path": "/a" }, { "header": { "name": "X-T" } }], "port": 1 },
+            ])
+        );
         assert_eq!((&rule["config"], &rule["order"]), (&json!({ "timeout": "5s" }), &json!(5)));
         let routes: Vec<RuleRoute> = serde_json::from_value(rule["routes"].clone()).unwrap();
         let again: Vec<RouteFields> = routes.iter().map(RouteFields::from).collect();

@@ -1,9 +1,9 @@
 //! Rules from a text: ours or Bamboo's. First what they would come to, then the rules.
 
 use axum::Extension;
+use axum::extract::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
-use axum::extract::Form;
 use axum::response::Response;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};

@@ -59,7 +59,8 @@ impl From<&ApiError> for Verdict {
             .and_then(Value::as_array)
             .map(|list| list.iter().filter_map(told).collect())
             .unwrap_or_default();
-        let mistakes = texts("mistakes").or_else(|| texts("refused")).unwrap_or_else(|| vec![error.detail().to_owned()]);
+        let mistakes =
+            texts("mistakes").or_else(|| texts("refused")).unwrap_or_else(|| vec![error.detail().to_owned()]);
         let lead = match error.status().as_u16() {
             401 | 403 => "This is not yours to say",
             503 => "Not just now",
