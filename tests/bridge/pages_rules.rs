@@ -14,7 +14,7 @@ fn apps() -> Vec<Value> {
         vhost("/shop/web", 2, "shop.example.com"),
         app("/shop/api", 1, 0, json!({ "HAPROXY_0_VHOST": "shop.example.com", "HAPROXY_0_PATH": "/api" })),
         app("/shop/cart", 1, 0, json!({})),
-        app("/shop/late", 1, 0, json!({ "HAPROXY_0_VHOST": "shop.example.com" })),
+        app("/shop/younger", 1, 0, json!({ "HAPROXY_0_VHOST": "shop.example.com" })),
         vhost("/other/app", 1, "other.example.com"),
         vhost(
             "/platform/identity/production/eu-central-1/login-frontend-canary-2026-11",
@@ -114,7 +114,7 @@ async fn pages_why_shows_the_way_of_a_request_step_by_step() {
     let won = browser.texts(".candidates .won .whose").await;
     assert!(won[0].starts_with("/shop/api"), "{won:?}");
     let lost = browser.texts(".candidates .lost").await.join("\n");
-    assert!(lost.contains("/shop/web") && lost.contains("/shop/late"), "{lost}");
+    assert!(lost.contains("/shop/web") && lost.contains("/shop/younger"), "{lost}");
     browser.look("why").await;
 
     // The address of the page is the question, without scripts too.
@@ -128,7 +128,7 @@ async fn pages_why_shows_the_way_of_a_request_step_by_step() {
     browser.says(".note.bad", "not HTTP").await;
     browser.go("/why?app=/shop/web").await;
     let url = browser.run("return document.querySelector('[name=url]').value", json!([])).await;
-    assert_eq!(url, json!("http://shop.example.com/"));
+    assert_eq!(url, json!("http://old.example.com/"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,19 +209,19 @@ async fn pages_rules_are_written_ordered_and_never_lost() {
 
     // Bamboo's rules.
     browser.go("/rules/import").await;
-    let bamboos = r#"{"/shop/late":{"Id":"/shop/late","Acl":"hdr(host) -i late.example.com"}}"#;
+    let bamboos = r#"{"/shop/younger":{"Id":"/shop/younger","Acl":"hdr(host) -i younger.example.com"}}"#;
     browser.fill("[name=text]", bamboos).await;
     browser.press("What would it do?").await;
-    browser.says(".rows", "late.example.com").await;
+    browser.says(".rows", "younger.example.com").await;
     browser.look("rules-import").await;
     browser.press("Import 1 rule").await;
     browser.says(".rows", "imported").await;
-    stage.served("late.example.com", "/", "/shop/late").await;
-    browser.go("/rules/edit?app=/shop/late").await;
+    stage.served("younger.example.com", "/", "/shop/younger").await;
+    browser.go("/rules/edit?app=/shop/younger").await;
     browser.click_on("Take the rule away").await;
     browser.press("Delete this rule").await;
     browser.says(".note.good", "deleted").await;
-    stage.answers("late.example.com", "/", 404).await;
+    stage.answers("younger.example.com", "/", 404).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

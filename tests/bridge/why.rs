@@ -132,7 +132,7 @@ async fn stage() -> Stage {
         path("/wild/api", "*.wild.x", "/api"),
         vhost("/wild/all", 1, "*.wild.x"),
         vhost("/wild/one", 1, "one.wild.x"),
-        vhost("/shop/late", 1, "shop.x"),
+        vhost("/shop/younger", 1, "shop.x"),
         vhost("/shop/none", 0, "none.x"),
         with("/shop/tls", 0, json!({ "HAPROXY_0_VHOST": "tls.x", "HAPROXY_0_REDIRECT_TO_HTTPS": "true" })),
         with(
@@ -244,7 +244,7 @@ async fn why_names_who_lost_and_what_would_help_and_takes_no_nonsense() {
         .collect();
     assert_eq!(fates[0], ("/shop/apiv2", "won"), "{lookup:#}");
     assert!(fates.contains(&("/shop/web", "lost")), "looked up behind: {lookup:#}");
-    assert!(fates.contains(&("/shop/late", "lost")), "a claim that was not won: {lookup:#}");
+    assert!(fates.contains(&("/shop/younger", "lost")), "a claim that was not won: {lookup:#}");
     assert_eq!(explained["servers"].as_array().map(Vec::len), Some(1));
 
     // Free text, of which only HAProxy can tell.
