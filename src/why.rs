@@ -207,7 +207,7 @@ pub struct Candidate {
     pub what: String,
     /// The key that was found or looked for, or the criterion.
     pub key: String,
-    /// Where it stands: a map, or the configuration.
+    /// Where it stands: a map, or the configuration; empty where it stands nowhere.
     pub place: String,
     /// Whose it is.
     pub app: Option<String>,
@@ -395,11 +395,16 @@ fn not_found(known: &Known<'_>, asked: &Asked, frontend: &Frontend) -> Ending {
     }
 }
 
+/// A service as people say it: most apps have one.
+fn name(id: &ServiceId) -> String {
+    if id.port_index == 0 { id.app.to_string() } else { id.to_string() }
+}
+
 fn backend_step(service: &Service) -> Step {
     let backend = &service.backend;
     let step = Step::new(
         StepKind::Backend,
-        format!("Backend {} of {}, {}", backend.name, service.id, backend.mode.as_str().to_uppercase()),
+        format!("{}, of {}, {}", backend.name, name(&service.id), backend.mode.as_str().to_uppercase()),
     );
     let step = step.detail(format!("Servers are chosen by {}.", backend.balance));
     if backend.extras.sticky && backend.mode == Mode::Http {
@@ -415,7 +420,7 @@ fn served(known: &Known<'_>, block: &Block) -> Ending {
     if serving > 0 {
         let one =
             if serving == 1 { "its one server".to_owned() } else { format!("one of {serving} servers") };
-        return Ending::new(None, format!("{} answers, by {one}", service.id));
+        return Ending::new(None, format!("{} answers, by {one}", name(&service.id)));
     }
     let why = match known.view.service(&service.id) {
         Some(wanted) if wanted.instances == 0 => "it is suspended: no instances are asked for".to_owned(),
@@ -426,5 +431,5 @@ fn served(known: &Known<'_>, block: &Block) -> Ending {
         Mode::Http => (Some(503), "503"),
         Mode::Tcp => (None, "The connection is closed"),
     };
-    Ending::new(status, format!("{what}: {} has no server; {why}", service.id))
+    Ending::new(status, format!("{what}: {} has no server; {why}", name(&service.id)))
 }

@@ -16,7 +16,7 @@ pub(super) fn of(known: &Known<'_>, asked: &Asked) -> Vec<String> {
     let mut hints = Vec::new();
     for service in known.view.services() {
         for route in service.routes.iter().filter(|route| route.matches.host() == Some(&*host)) {
-            hints.push(format!("{} has {host} with more than that: {}", service.id, route.matches));
+            hints.push(format!("{} has {host} with more than that: {}", service.id.app, route.matches));
         }
     }
     let leads = |app: &App| {

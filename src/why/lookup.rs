@@ -259,7 +259,7 @@ impl<'a> Looks<'a> {
             let Some((service, route)) = self.behind.get(name).copied() else { continue };
             let candidate = Candidate {
                 what: format!("a line: {what}"),
-                key: route.matches.to_string(),
+                key: shown(&route.matches),
                 place: format!("acl {name}"),
                 app: Some(service.id.app.to_string()),
                 port_index: Some(service.id.port_index),
@@ -333,7 +333,7 @@ impl<'a> Looks<'a> {
     fn push(&mut self, candidate: Candidate) {
         if let Some(won) = self.won {
             let before = self.candidates[won].what.clone();
-            let why = Some(format!("it is looked up behind {before}"));
+            let why = Some(format!("looked up after {before}"));
             self.candidates.push(Candidate { fate: Fate::Lost, why, ..candidate });
         } else {
             self.won = Some(self.candidates.len());
@@ -409,8 +409,8 @@ impl<'a> Looks<'a> {
                 };
                 self.candidates.push(Candidate {
                     what: "a claim that was not won".to_owned(),
-                    key: route.matches.to_string(),
-                    place: "nowhere".to_owned(),
+                    key: shown(&route.matches),
+                    place: String::new(),
                     app: Some(service.id.app.to_string()),
                     port_index: Some(service.id.port_index),
                     backend: None,
@@ -421,6 +421,12 @@ impl<'a> Looks<'a> {
             }
         }
     }
+}
+
+/// A route without the word that says so.
+fn shown(matches: &RouteMatch) -> String {
+    let text = matches.to_string();
+    text.strip_prefix("route ").map(str::to_owned).unwrap_or(text)
 }
 
 fn from(route: &Route) -> &'static str {
@@ -450,7 +456,7 @@ pub(super) fn by_app_id(known: &Known<'_>, asked: &Asked, said: Option<Option<&s
 
 /// Looks up by the service port; `said` is HAProxy's word.
 pub(super) fn by_port(known: &Known<'_>, port: u16, said: Option<Option<&str>>) -> Found {
-    let title = format!("Service port {port}");
+    let title = format!("service port {port}");
     by_key(known, MapName::Ports, "the service port", &port.to_string(), title, said)
 }
 
