@@ -32,6 +32,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub struct Brought {
     /// What runs; `None` where that is not known, or where HAProxy is not ours to change while it runs.
     pub text: Option<Text>,
+    /// What was loaded last, where HAProxy is not ours to change while it runs.
+    pub loaded: Option<Text>,
     /// The worker that runs it.
     pub epoch: Option<Epoch>,
     /// Services that are not on their newest block.
@@ -47,6 +49,7 @@ impl Reconciler {
     pub(super) fn publish(&self) {
         self.outside.brought.send_replace(Brought {
             text: self.desired.running().cloned(),
+            loaded: self.desired.loaded().cloned(),
             epoch: self.desired.epoch(),
             put_aside: self.desired.put_aside_now(),
             rolled_back: self.desired.rolled_back().cloned(),
@@ -148,7 +151,8 @@ impl Running {
     /// HAProxy does not answer.
     pub async fn ask_why(&self, question: &Question) -> Option<Result<Verdict, InquiryError>> {
         let socket = self.why.as_ref()?;
-        self.brought.borrow().text.as_ref().filter(|text| text.head.contains("\nfrontend why "))?;
+        let Brought { text, loaded, .. } = self.brought();
+        text.or(loaded).filter(|text| text.head.contains("\nfrontend why "))?;
         Some(inquiry::ask(socket, question, DEADLINE).await)
     }
 

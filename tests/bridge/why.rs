@@ -215,7 +215,7 @@ async fn what_why_says_is_what_becomes_of_the_request() {
         ("GET http://any.x:id/ X-Marathon-App-Id:/shop/API", 200, "/shop/api"),
         ("GET http://any.x:id/ X-Marathon-App-Id:/nobody", 404, ""),
         ("GET http://any.x:10001/", 200, "/shop/web"),
-        ("GET http://any.x:10002/", 0, ""),
+        ("GET http://any.x:10049/", 0, ""),
         ("GET http://any.x:7/", 0, ""),
         ("GET https://shop.x:http/", 0, ""),
         ("GET http://shop.x:http/ Host:nobody.x", 404, ""),

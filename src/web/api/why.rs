@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::detail::{ShownServer, servers_of};
 use crate::model::ServiceId;
-use crate::reconcile::standing::Running;
+use crate::reconcile::standing::{Brought, Running};
 use crate::view::View;
 use crate::web::{ApiError, Caller, Seen};
 use crate::why::{Asked, Ending, Frontend, FrontendKind, Known, Step, way};
@@ -120,10 +120,9 @@ pub async fn explain(view: &View, running: &Running, asking: &Asking) -> Result<
     let wrong = |detail| ApiError::new(StatusCode::BAD_REQUEST, detail);
     let asked = Asked::parse(&asking.url, asking.method.as_deref(), &asking.header, asking.from.as_deref())
         .map_err(wrong)?;
-    let brought = running.brought();
+    let brought = brought(running);
     let Some(text) = &brought.text else {
-        let detail =
-            "it is not known what HAProxy runs: it is not ours to change while it runs, or does not answer";
+        let detail = "it is not known what HAProxy runs; ask again in a moment";
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     };
     let frontend = Frontend::of(text, &asked);
@@ -162,6 +161,12 @@ pub async fn explain(view: &View, running: &Running, asking: &Asking) -> Result<
         differs: way.differs,
         not_known,
     })
+}
+
+/// What HAProxy runs; where it is not ours to change while it runs, what it has loaded.
+fn brought(running: &Running) -> Brought {
+    let brought = running.brought();
+    Brought { text: brought.text.or(brought.loaded), loaded: None, ..brought }
 }
 
 /// Whether HAProxy has a say in where a frontend leads.
@@ -209,7 +214,7 @@ fn shown(asked: &Asked) -> AskedShown {
 
 /// The servers of a service, with what HAProxy says of them now.
 async fn servers(view: &View, running: &Running, id: &ServiceId) -> (Vec<ShownServer>, Option<String>) {
-    let brought = running.brought();
+    let brought = brought(running);
     let Some(block) = brought.text.as_ref().and_then(|text| text.blocks.get(id)) else {
         return Default::default();
     };

@@ -79,6 +79,8 @@ fn section(body: &[&str], begin: usize) -> Section {
         Some(comment) => format!("{name} · {comment}"),
         None => name.to_owned(),
     };
+    let empty = body.iter().rev().take_while(|line| line.is_empty()).count();
+    let body = &body[..body.len() - empty];
     let mut html = String::new();
     for (line, number) in body.iter().zip(begin + 1..) {
         let class = if line.trim_start().starts_with('#') { " class=\"quiet\"" } else { "" };
@@ -88,8 +90,7 @@ fn section(body: &[&str], begin: usize) -> Section {
             escaped(line)
         );
     }
-    let trailing = body.iter().rev().take_while(|line| line.is_empty()).count();
-    Section { name, first: begin + 1, last: begin + body.len() - trailing.min(body.len() - 1), html }
+    Section { name, first: begin + 1, last: begin + body.len(), html }
 }
 
 /// A unified difference: what goes and what comes, by sign and by colour.
