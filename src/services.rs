@@ -74,16 +74,16 @@ impl From<&LabelsConfig> for Terms {
 }
 
 impl Terms {
-    /// Whose word on the health of an app's tasks counts, where its port says so, or for all.
-    pub(crate) fn checks(&self, app: &App, port_index: usize) -> Checks {
-        let labels = AppLabels::parse(app, &mut Vec::new());
-        labels.port(port_index).checks.unwrap_or(self.labels.checks)
-    }
-
     /// Whether the operator lets an app have what leads to it.
     pub(crate) fn allows(&self, app: &AppId, matches: &RouteMatch) -> bool {
         let route = Route::new(matches.clone());
         self.policy.allows_route(app, &route)
+    }
+
+    /// Whose word on the health of an app's tasks counts, where its port says so, or for all.
+    pub(crate) fn checks(&self, app: &App, port_index: usize) -> Checks {
+        let labels = AppLabels::parse(app, &mut Vec::new());
+        labels.port(port_index).checks.unwrap_or(self.labels.checks)
     }
 
     /// Takes out servers that are HAProxy or Causeway themselves: on this machine's loopback, at a port of theirs.

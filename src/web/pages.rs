@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -15,14 +15,18 @@ use super::api::config::ShownRollback;
 use super::{ApiError, Caller, Role, Seen};
 
 mod assets;
+mod changes;
 mod error;
 mod login;
 mod problems;
+mod rules;
 mod service;
 mod services;
 mod status;
 mod strip;
 mod templates;
+mod text;
+mod why;
 mod words;
 
 pub(super) use error::PageError;
@@ -44,6 +48,17 @@ pub(super) fn router() -> Router<Seen> {
         .route("/services/{*id}", get(service::show).post(service::order))
         .route("/problems", get(problems::show))
         .route("/node", get(status::show))
+        .route("/why", get(why::show))
+        .route("/rules", get(rules::list))
+        .route("/rules/order", post(rules::order))
+        .route("/rules/edit", get(rules::editor::open).post(rules::editor::send))
+        .route("/rules/new", get(rules::editor::open))
+        .route("/rules/import", get(rules::import::open).post(rules::import::send))
+        .route("/changes", get(changes::show))
+        .route("/changes/config", get(changes::text))
+        .route("/changes/diff", get(changes::compare))
+        .route("/changes/rollback", post(changes::roll_back))
+        .route("/changes/{id}", get(changes::one))
         .route(LOGIN, get(login::show))
         .route("/assets/{file}", get(assets::asset))
 }

@@ -133,3 +133,54 @@
     });
   });
 })();
+
+// Rules are put in order by dragging; arrows and numbers do the same without.
+(() => {
+  let dragged = null;
+  const rows = () => [...document.querySelectorAll("[data-sortable] > tr[data-ordered]")];
+  const prepare = () => {
+    for (const row of rows()) row.draggable = true;
+    for (const field of document.querySelectorAll("[data-file-into]")) field.hidden = false;
+  };
+  const over = (event) => event.target.closest?.("[data-sortable] > tr[data-ordered]");
+  const clear = () => { for (const row of document.querySelectorAll("tr.over")) row.classList.remove("over"); };
+  document.addEventListener("dragstart", (event) => {
+    dragged = over(event) ?? null;
+    if (!dragged) return;
+    dragged.classList.add("dragged");
+    event.dataTransfer.effectAllowed = "move";
+    event.dataTransfer.setData("text/plain", dragged.dataset.rule);
+  });
+  document.addEventListener("dragover", (event) => {
+    const row = over(event);
+    if (!dragged || !row) return;
+    event.preventDefault();
+    clear();
+    row.classList.add("over");
+  });
+  document.addEventListener("drop", (event) => {
+    const row = over(event);
+    if (!dragged || !row || row === dragged) return;
+    event.preventDefault();
+    // Downwards it takes the place behind, upwards the one before.
+    const all = rows();
+    const [from, to] = [all.indexOf(dragged), all.indexOf(row)];
+    const before = to > from ? all[to + 1] : row;
+    const form = document.getElementById("move");
+    form.elements.app.value = dragged.dataset.rule;
+    form.elements.version.value = dragged.dataset.version;
+    form.elements.before.value = before?.dataset.rule ?? "";
+    form.submit();
+  });
+  document.addEventListener("dragend", () => { dragged?.classList.remove("dragged"); dragged = null; clear(); });
+  // A file is read into the field, where it can be looked at before anything is sent.
+  document.addEventListener("change", async (event) => {
+    const into = event.target.closest?.("[data-file-into]")?.dataset.fileInto;
+    const file = event.target.files?.[0];
+    if (into && file) document.querySelector(into).value = await file.text();
+  });
+  document.addEventListener("DOMContentLoaded", () => {
+    prepare();
+    document.body.addEventListener("htmx:afterSettle", prepare);
+  });
+})();

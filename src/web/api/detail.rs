@@ -338,7 +338,7 @@ fn figures_of(figures: &crate::haproxy::stats::Figures) -> ShownFigures {
 }
 
 /// Who sits in a slot, and every other task of the app.
-fn servers_of(
+pub(super) fn servers_of(
     service: &Service,
     app: Option<&App>,
     brought: &Brought,

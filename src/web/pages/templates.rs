@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Serialize;
 use tera::{Context, Kwargs, State, Tera, Value};
 
-use super::{strip, words};
+use super::{strip, text, words};
 
 macro_rules! templates {
     ($($name:literal),* $(,)?) => {
@@ -14,7 +14,7 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 13] = templates![
+const TEMPLATES: [(&str, &str); 22] = templates![
     "layout.html",
     "error.html",
     "login.html",
@@ -28,6 +28,15 @@ const TEMPLATES: [(&str, &str); 13] = templates![
     "unexposed.html",
     "problems.html",
     "status.html",
+    "why.html",
+    "rules.html",
+    "rule.html",
+    "rules_import.html",
+    "verdict.html",
+    "changes.html",
+    "change_page.html",
+    "config.html",
+    "difference.html",
 ];
 
 static TERA: LazyLock<Result<Tera, String>> = LazyLock::new(|| load().map_err(|error| told(&error)));
@@ -42,6 +51,7 @@ fn load() -> tera::TeraResult<Tera> {
     tera.register_filter("count", count);
     tera.register_filter("seconds", seconds);
     tera.register_filter("bars", strip::bars);
+    tera.register_filter("diff", text::diff);
     tera.register_filter("in_url", |text: &str, _: Kwargs, _: &State| in_url(text));
     tera.register_filter("service_url", |id: &str, _: Kwargs, _: &State| service_url(id));
     tera.register_filter("state", |name: &str, _: Kwargs, _: &State| words::STATES.chip(name));
