@@ -121,6 +121,11 @@ impl Browser {
         element.send_keys(Key::Backspace + text).await.unwrap();
     }
 
+    /// Presses a key where the focus is.
+    pub(crate) async fn key(&self, key: Key) {
+        self.driver.action_chain().send_keys(key).perform().await.unwrap();
+    }
+
     /// Runs a script, which the policy of the page does not keep from running.
     pub(crate) async fn run(&self, script: &str, arguments: Value) -> Value {
         let arguments = arguments.as_array().cloned().unwrap_or_default();

@@ -259,6 +259,13 @@ async fn pages_a_first_visit_says_what_to_do_next() {
     browser.says("main", "Nothing is served yet").await;
     browser.says("main", &stage.marathon.url()).await;
     browser.look("first-visit").await;
+    // By keyboard: the first stop leads past the navigation, and one sees where one is.
+    browser.go("/").await;
+    browser.key(thirtyfour::Key::Tab).await;
+    let stop = "const at = document.activeElement; return [at.className, at.getBoundingClientRect().top >= 0, getComputedStyle(at).outlineStyle]";
+    assert_eq!(browser.run(stop, json!([])).await, json!(["skip", true, "solid"]));
+    browser.key(thirtyfour::Key::Enter).await;
+    assert_eq!(browser.run("return document.activeElement.id", json!([])).await, json!("main"));
     browser.go("/problems").await;
     browser.says("main", "Nothing is wrong").await;
     browser.look("problems-none").await;

@@ -16,6 +16,7 @@ use crate::history::moment;
 use crate::model::AppId;
 use crate::web::api::Asked;
 use crate::web::api::apps::{WhyNot, why_not};
+use crate::web::api::changes::{ChangedService, ShownChange};
 use crate::web::api::detail::{ServiceDetail, ShownServer, Which, service};
 use crate::web::api::servers::{OrderedState, ServerOrder, set_server};
 use crate::web::{ApiError, Audit, Seen};
@@ -117,6 +118,7 @@ pub(super) async fn show(
     let sentence = sentence(&detail);
     let may_order = reader.caller.may_edit(&app);
     let port = detail.row.port_index.unwrap_or_default();
+    detail.changes.iter_mut().for_each(|change| only_of(change, &app, port));
     let rows = std::mem::take(&mut detail.servers);
     let rows = rows.into_iter().map(|server| row(server, &app, port, may_order)).collect();
     let (tab, _) = TABS.into_iter().find(|(name, _)| *name == asks.tab).unwrap_or(TABS[0]);
@@ -132,6 +134,13 @@ pub(super) async fn show(
         may_order,
     };
     Ok(reader.page("service.html", Screen::Services, app.as_str(), &content))
+}
+
+/// Leaves of a change what happened to this service; that more happened is told by the total.
+fn only_of(change: &mut ShownChange, app: &AppId, port: usize) {
+    let is_it = |of: &ChangedService| of.app == app.as_str() && of.port_index == port;
+    let events = change.services.iter().zip(&change.events).filter(|(of, _)| is_it(of));
+    change.events = events.map(|(_, event)| event.clone()).collect();
 }
 
 fn row(server: ShownServer, app: &AppId, port: usize, may_order: bool) -> Row {
