@@ -9,6 +9,7 @@ use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::shown::of_service;
 use super::{Asked, page};
 use crate::haproxy::stats::ServiceFigures;
 use crate::model::{App, Mode, RouteMatch, Service, ServiceId};
@@ -128,7 +129,6 @@ impl Rows<'_> {
         let in_force = self.in_force(service);
         let figures = self.figures_of(&service.id);
         let serving = self.serving(service);
-        let of_block = usize::from(self.brought.put_aside.contains_key(&service.id));
         ServiceRow {
             app: service.id.app.to_string(),
             port_index: Some(service.id.port_index),
@@ -140,7 +140,7 @@ impl Rows<'_> {
             servers_total: service.instances,
             requests_per_second: figures.and_then(|each| each.rates).map(|rates| rates.requests),
             errors_per_second: figures.and_then(|each| each.rates).map(|rates| rates.errors),
-            problems: self.view.problems_of(&service.id.app).count() + of_block,
+            problems: of_service(self.view, self.brought, &service.id).count(),
         }
     }
 
