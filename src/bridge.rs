@@ -1,6 +1,7 @@
 //! Wires everything, spawns it, watches over it, drains it. Whoever has read this has seen the whole.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, HaproxyConfig, HaproxyMode, OnExit};
 use crate::durable::{make_private_dir, tighten};
+use crate::fleet::Fleet;
+use crate::forecast::{CopyRequests, Foresight};
 use crate::haproxy::managed::{Jail, Presence};
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Certificates, Driver, External, Managed, stats};
@@ -27,6 +30,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics::Source;
 use crate::view::{Counts, View};
 use crate::web::api::status::Origins;
+use crate::web::marathon_lb::{self, Endpoints};
 use crate::web::{self, Door, Doors};
 
 pub mod inputs;
@@ -76,11 +80,24 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let (viewed, view) = watch::channel(View::default());
     let history = History::default();
     let (orders, ordered) = Orders::new();
-    let running = Running::new(running, orders, &config.haproxy);
     let origins = Origins::from(&config);
-    let marathon_status = std::sync::Arc::clone(&origins.marathon);
-    let seen =
-        web::Seen { metrics: metrics.clone(), running, view, history: history.clone(), origins, doors };
+    let marathon_status = Arc::clone(&origins.marathon);
+    let (store, shared) = rules::open_shared(&config)?;
+    let fleet = Fleet::new(shared, &config.haproxy, metrics.clone(), store.watch());
+    let (foresight, of_state, of_desired) = Foresight::new(&config);
+    let callback = web::Callback::default();
+    let seen = web::Seen {
+        metrics: metrics.clone(),
+        running: Running::new(running, orders, &config.haproxy),
+        history: history.clone(),
+        origins,
+        rules: web::RuleDesk::new(Arc::clone(&store), foresight, view.clone(), &config),
+        callback: callback.clone(),
+        view,
+        fleet: fleet.clone(),
+        state_env: config.api.state_env.clone().into(),
+        doors,
+    };
     let mut serving = tokio::spawn(web::serve(door, seen, stop.clone()));
     let templates = Templates::load(&config.template)?;
     let managed = config.haproxy.mode == HaproxyMode::Managed;
@@ -98,30 +115,41 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let desired = Desired::new(templates, head, ports.clone(), (pages, certificates), &config);
     let served_before: HashSet<_> = desired.served_before();
     let marathon = Marathon::new(&config.marathon, served_before.clone(), metrics.clone())?;
+    let marathon = marathon.keeping(&config.api.state_env);
     let _set_once = marathon_status.set(marathon.status());
     let mut state =
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
     let pending = Pending::default();
-    let outside = Outside { brought, history, orders: ordered };
+    let refresh = Refresh::default();
+    let listener = marathon_lb::listen(&config.haproxy, jail.as_ref()).unwrap_or_else(|error| {
+        tracing::error!("{error}; marathon-lb's endpoints on haproxy.bind_stats answer 503");
+        None
+    });
+    let endpoints = Endpoints::new(&config.haproxy, refresh.clone(), pending.clone());
+    let outside = Outside { brought, history, orders: ordered, copies: of_desired };
     let reconciler =
         Reconciler::new(driver, desired, loaded, pending.clone(), &config, metrics.clone(), outside);
 
     let (events_tx, events) = mpsc::channel(EVENTS);
-    let refresh = Refresh::default();
     let mut parts = JoinSet::new();
     let source = marathon.follow(events_tx.clone(), refresh.clone());
     parts.spawn(async { (source.await, "the Marathon source").1 });
-    let store = rules::open(&config)?;
+    let passing = callback.pass_on(refresh.clone(), web::callback::REST);
+    parts.spawn(async { (passing.await, "the way of Marathon's callbacks").1 });
     let watcher = metrics.clone();
     parts.spawn(async move {
         sources::rules::follow(&*store, events_tx, watcher).await;
         "the rules source"
     });
+    parts.spawn(async { (fleet.tell().await, "the word to the other Causeways").1 });
+    if let Some(listener) = listener {
+        parts.spawn(async { (marathon_lb::serve(listener, endpoints).await, "marathon-lb's endpoints").1 });
+    }
     let looking = stats::follow(config.haproxy.clone(), metrics.clone());
     parts.spawn(async { (looking.await, "the look at HAProxy's figures").1 });
     let told = Told { pending, refresh, viewed, metrics };
-    let fold = fold(state, events, config.safety.hold_time, told);
+    let fold = fold(state, events, of_state, config.safety.hold_time, told);
     parts.spawn(async { (fold.await, "the state").1 });
     let mut reconciling = tokio::spawn(reconciler.run(stop.clone()));
 
@@ -215,7 +243,13 @@ struct Told {
 }
 
 /// Folds what the sources say, until they are gone.
-async fn fold(mut state: State, mut events: mpsc::Receiver<SourceMessage>, hold_time: Duration, told: Told) {
+async fn fold(
+    mut state: State,
+    mut events: mpsc::Receiver<SourceMessage>,
+    mut copies: CopyRequests<State>,
+    hold_time: Duration,
+    told: Told,
+) {
     let Told { pending, refresh, viewed, metrics } = told;
     let mut believe = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
         .expect("SIGUSR1 is a signal that can be caught");
@@ -238,6 +272,10 @@ async fn fold(mut state: State, mut events: mpsc::Receiver<SourceMessage>, hold_
                 }
                 None => return,
             },
+            Some(asker) = copies.recv() => {
+                let _gave_up = asker.send(state.clone());
+                continue;
+            }
             _ = count.tick(), if to_count => {
                 to_count = false;
                 let counts = state.view().counts();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub mod commands;
+pub mod import;
+pub mod rules;
 pub mod users;
 
 /// Takes HAProxy to where the apps are: follows Marathon, merges labels and rules, renders, checks, reloads, with no
@@ -32,6 +34,10 @@ pub enum Command {
     Check(ConfigArgs),
     /// Show what `run` would change: the difference, and the steps it would take.
     Plan(AppsArgs),
+    /// Turn the configuration of marathon-lb or Bamboo into one of Causeway's, and tell what has no counterpart.
+    Import(import::ImportArgs),
+    /// Read and write rules, through the API of a Causeway that runs.
+    Rules(rules::RulesArgs),
     /// Say who may log in to Causeway.
     #[command(subcommand)]
     User(users::UserCommand),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod api;
 mod haproxy;
 mod load;
 mod marathon;
@@ -15,11 +16,13 @@ mod policy;
 mod raw;
 mod rules;
 mod serde_optional;
+mod stats_users;
 mod statsd;
 #[cfg(test)]
 mod tests;
 mod web;
 
+pub use api::ApiConfig;
 pub(crate) use haproxy::split_bind;
 pub use haproxy::{ErrorPages, HaproxyConfig, HaproxyMode, OnExit, PortRange};
 pub use load::ConfigError;
@@ -29,6 +32,7 @@ pub use policy::PolicyConfig;
 pub(crate) use policy::port_range;
 pub use raw::RawLabels;
 pub use rules::{RuleStoreKind, RulesConfig, ZookeeperAcl, ZookeeperConfig};
+pub use stats_users::StatsUser;
 pub use statsd::StatsdConfig;
 pub use web::{WebAuth, WebConfig, WebTlsConfig};
 
@@ -54,6 +58,8 @@ pub struct Config {
     pub safety: SafetyConfig,
     /// Causeway's own HTTP server.
     pub web: WebConfig,
+    /// What the API shows.
+    pub api: ApiConfig,
     /// Metrics by StatsD's protocol.
     pub statsd: StatsdConfig,
     /// Causeway's own log.
@@ -69,7 +75,19 @@ impl Config {
         // A variable of another program may be no text at all; ours are.
         let text =
             |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
-        load::load(file, std::env::vars_os().filter_map(text))
+        Self::load_with(file, std::env::vars_os().filter_map(text))
+    }
+
+    /// As [`Config::load`], with an environment of its own. A file whose name ends in `.json` is Bamboo's, and Bamboo's
+    /// variables count with it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] holds everything that is wrong, not the first thing.
+    pub fn load_with(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        load::load(file, environment)
     }
 
     /// Reads configuration text with an environment of its own, as [`Config::load`] does.
@@ -91,6 +109,7 @@ impl Config {
         mistakes.extend(self.rules.mistakes());
         mistakes.extend(self.safety.mistakes());
         mistakes.extend(self.web.mistakes(&self.haproxy, !self.tls.certificates.is_empty()));
+        mistakes.extend(self.api.mistakes());
         mistakes.extend(self.statsd.mistakes());
         mistakes.extend(self.log.mistakes());
         mistakes.extend(self.tls.mistakes());
@@ -184,6 +203,8 @@ pub struct LabelsConfig {
     pub templates_dir: Option<PathBuf>,
     /// Templates of marathon-lb by name, before those of the directory; the environment's `HAPROXY_…` before both.
     pub templates: BTreeMap<String, String>,
+    /// Where the path of a label ends, and that of the default rule.
+    pub paths: PathEnd,
     /// Service ports for ports of tasks with addresses of their own, where the app names none; empty: such a port is
     /// reached by host and path only.
     pub ip_per_task_ports: PortRange,
@@ -201,6 +222,7 @@ impl Default for LabelsConfig {
             raw: RawLabels::default(),
             templates_dir: None,
             templates: BTreeMap::new(),
+            paths: PathEnd::default(),
             ip_per_task_ports: PortRange { first: 1, last: 0 },
         }
     }
@@ -216,6 +238,17 @@ pub enum LabelOrder {
     /// marathon-lb's: the higher weight, then the lower app id, then the lower port index.
     #[serde(rename = "marathon-lb")]
     MarathonLb,
+}
+
+/// Where the path of a label ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathEnd {
+    /// At a `/` or at the end of the URL's path: `/api` is not `/apiary`.
+    #[default]
+    Segments,
+    /// Anywhere, as with HAProxy's `path_beg`, which marathon-lb and Bamboo use.
+    Prefixes,
 }
 
 /// Whose word on a task's health counts.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod app;
 pub mod backend;
+pub mod crypt;
 pub mod problem;
 pub mod raw;
 pub mod route;

@@ -65,6 +65,8 @@ pub enum Reason {
         /// The file inside the generation.
         file: String,
     },
+    /// Somebody asked for it.
+    Asked,
 }
 
 impl Reason {
@@ -101,6 +103,7 @@ impl Reason {
             Self::SectionRemoved { .. } => "section_removed",
             Self::SectionChanged { .. } => "section_changed",
             Self::File { .. } => "file",
+            Self::Asked => "asked",
         }
     }
 }
@@ -117,6 +120,7 @@ impl fmt::Display for Reason {
             Self::SectionRemoved { section } => write!(f, "gone {section}"),
             Self::SectionChanged { section } => write!(f, "changed {section}"),
             Self::File { file } => write!(f, "entries of {file}"),
+            Self::Asked => f.write_str("somebody asking for it"),
         }
     }
 }

@@ -89,6 +89,8 @@ pub struct Reconciler {
     dirty: bool,
     /// Reasons for a reload that wait for their time.
     waiting: BTreeSet<Reason>,
+    /// Somebody asked for a reload that is not done yet.
+    asked: bool,
     /// Nothing is rendered before every source is ready.
     ready: bool,
     retry: Option<Instant>,
@@ -139,6 +141,7 @@ impl Reconciler {
             reloaded: None,
             dirty: false,
             waiting: BTreeSet::new(),
+            asked: false,
             ready: false,
             retry: None,
             no_reload_before: None,
@@ -183,6 +186,7 @@ impl Reconciler {
                     self.since = [self.since, since].into_iter().flatten().min();
                     self.take(changes);
                 }
+                () = self.pending.reload_asked() => (self.asked, self.dirty) = (true, true),
                 // A timer that is due now fires a millisecond later: whoever is ready at once would always be before it.
                 () = async {
                     if let Some(at) = next_round.filter(|at| *at > Instant::now()) {
@@ -192,6 +196,9 @@ impl Reconciler {
                     self.round().await;
                 }
                 Some(ordered) = self.outside.orders.recv() => self.obey(ordered).await,
+                Some(asker) = self.outside.copies.recv() => {
+                    let _gave_up = asker.send(self.desired.clone());
+                }
                 written = self.writer.done(), if writing => self.written(written),
                 found = audit::done(&mut self.auditing), if auditing => self.audited(found).await,
                 _ = advance.tick(), if leaving => self.advance().await,
@@ -420,6 +427,9 @@ impl Reconciler {
         }
         if head.is_err() {
             reasons.insert(Reason::Head);
+        }
+        if self.asked {
+            reasons.insert(Reason::Asked);
         }
         self.waiting = reasons;
         head?;

@@ -15,6 +15,7 @@ pub mod zookeeper;
 
 pub use file::FileStore;
 pub use zookeeper::ZookeeperStore;
+pub use zookeeper::fleet::FleetHandle;
 
 /// Rules by app id, changed by compare-and-set. Several writers, of which some are people with editors or Bamboos, never
 /// undo each other unseen.
@@ -201,6 +202,21 @@ pub fn open(config: &Config) -> Result<Arc<dyn RuleStore>, StoreError> {
     match config.rules.store {
         RuleStoreKind::File => Ok(Arc::new(FileStore::new(&config.rules_file()))),
         RuleStoreKind::Zookeeper => Ok(Arc::new(ZookeeperStore::new(config)?)),
+    }
+}
+
+/// As [`open`], with what Causeways alone share, where the store is one that several share.
+///
+/// # Errors
+/// The configuration of the store cannot be used.
+pub fn open_shared(config: &Config) -> Result<(Arc<dyn RuleStore>, Option<FleetHandle>), StoreError> {
+    match config.rules.store {
+        RuleStoreKind::File => Ok((open(config)?, None)),
+        RuleStoreKind::Zookeeper => {
+            let store = ZookeeperStore::new(config)?;
+            let fleet = store.fleet();
+            Ok((Arc::new(store), Some(fleet)))
+        }
     }
 }
 

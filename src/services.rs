@@ -74,6 +74,12 @@ impl From<&LabelsConfig> for Terms {
 }
 
 impl Terms {
+    /// Whether the operator lets an app have what leads to it.
+    pub(crate) fn allows(&self, app: &AppId, matches: &RouteMatch) -> bool {
+        let route = Route::new(matches.clone());
+        self.policy.allows_route(app, &route)
+    }
+
     /// Takes out servers that are HAProxy or Causeway themselves: on this machine's loopback, at a port of theirs.
     fn without_own(&self, service: &mut Service, problems: &mut Vec<Problem>) {
         let own = |server: &Server| {
@@ -297,7 +303,7 @@ impl Builder<'_> {
         }
         let rule = self.rule;
         let replaced = rule.is_some_and(|rule| rule.replace);
-        let of_labels = labels.matches().into_iter().filter(|_| !replaced);
+        let of_labels = labels.matches(self.terms.labels.paths).into_iter().filter(|_| !replaced);
         let mut routes: Vec<Route> =
             of_labels.map(|matches| Route { weight, ..Route::new(matches) }).collect();
         for route in rule.iter().flat_map(|rule| &rule.routes).filter(|route| route.port == index) {
@@ -315,7 +321,10 @@ impl Builder<'_> {
         }
         if self.default_rule && index == 0 {
             match criterion::path(self.app.id.as_str()) {
-                Ok(path) => routes.push(Route::new(RouteMatch::Default(path))),
+                Ok(path) => {
+                    let path = criterion::ending(&path, self.terms.labels.paths);
+                    routes.push(Route::new(RouteMatch::Default(path)));
+                }
                 Err(message) => problems.push(Problem::of(
                     &self.app.id,
                     ProblemKind::App,

@@ -16,7 +16,7 @@ use crate::view::{self, Apps, Calendar, Noted, Settled, View, Wanted};
 pub type Changes = BTreeMap<ServiceId, Option<Arc<Service>>>;
 
 /// Everything that the sources said, folded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State {
     /// What there is to know for who asks.
     view: View,
@@ -39,14 +39,14 @@ pub struct State {
 }
 
 /// The versions of one service.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Versions {
     members: BTreeSet<AppId>,
     roles: Option<Roles>,
 }
 
 /// A full read that is not believed yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     since: Instant,
     apps: Apps,

@@ -1,5 +1,7 @@
 //! Causeway's own HTTP server: metrics, health, status, the API. Who may in is the [`Doors`]' business.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, Path, State};
@@ -10,6 +12,7 @@ use http::{StatusCode, header};
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::fleet::Fleet;
 use crate::history::History;
 use crate::model::TaskId;
 use crate::reconcile::standing::Running;
@@ -19,15 +22,23 @@ use api::status::Origins;
 
 #[allow(unused_qualifications, reason = "utoipa writes them")]
 pub mod api;
+mod bamboo;
+pub mod callback;
 mod caller;
 pub mod doors;
 mod error;
+mod fleet;
+pub mod marathon_lb;
 mod reread;
+#[allow(unused_qualifications, reason = "utoipa writes them")]
+pub mod rules;
 mod server;
 
+pub use callback::Callback;
 pub use caller::{Caller, Role};
 pub use doors::{Audit, Doors, DoorsError};
 pub use error::ApiError;
+pub use rules::RuleDesk;
 pub use server::{Door, Peer, WebError, serve};
 
 /// What is shown.
@@ -43,6 +54,14 @@ pub struct Seen {
     pub history: History,
     /// Where apps and rules come from.
     pub origins: Origins,
+    /// Where rules are read and written.
+    pub rules: RuleDesk,
+    /// Where Marathon's callbacks go.
+    pub callback: Callback,
+    /// This Causeway among the others.
+    pub fleet: Fleet,
+    /// The variables of apps that `/api/state` shows.
+    pub state_env: Arc<[String]>,
     /// Who may in.
     pub doors: Doors,
 }
@@ -56,6 +75,18 @@ impl FromRef<Seen> for View {
 impl FromRef<Seen> for History {
     fn from_ref(seen: &Seen) -> Self {
         seen.history.clone()
+    }
+}
+
+impl FromRef<Seen> for Callback {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.callback.clone()
+    }
+}
+
+impl FromRef<Seen> for RuleDesk {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.rules.clone()
     }
 }
 
@@ -79,6 +110,9 @@ fn router(seen: Seen) -> Router {
         .route("/status", get(status))
         .route("/api/v2/tasks/{task}", get(task))
         .merge(api::router())
+        .merge(rules::router())
+        .merge(bamboo::router())
+        .merge(fleet::router())
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
         .with_state(seen)
 }

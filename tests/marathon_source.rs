@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, watch};
 mod access;
 #[path = "marathon_source/announced.rs"]
 mod announced;
+#[path = "marathon_source/callback.rs"]
+mod callback;
 #[path = "marathon_source/fake.rs"]
 mod fake;
 

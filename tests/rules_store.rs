@@ -14,6 +14,8 @@ mod faults;
 mod layout;
 #[path = "rules_store/proxy.rs"]
 mod proxy;
+#[path = "rules_store/rest.rs"]
+mod rest;
 #[path = "bridge/stage.rs"]
 #[allow(dead_code, reason = "the stage of the bridge's own tests, of which this needs a part")]
 mod stage;

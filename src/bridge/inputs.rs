@@ -13,6 +13,7 @@ use crate::haproxy::service_ports::ServicePorts;
 use crate::model::RawHead;
 use crate::render::{DIR_MARK, HeadContext};
 use crate::services::raw;
+use crate::web::marathon_lb;
 
 const PAGE_404: &str = include_str!("../../templates/errors/404.html");
 const PAGE_503: &str = include_str!("../../templates/errors/503.html");
@@ -24,12 +25,13 @@ const PAGE_MAX: usize = 15_000;
 pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadContext {
     let haproxy = &config.haproxy;
     let managed = haproxy.mode == HaproxyMode::Managed;
+    let jail = jail.filter(|_| managed);
     let path = |path: &Path| path.display().to_string();
     let text = |text: &str| text.to_owned();
     HeadContext {
         socket: path(&haproxy.socket),
         log_socket: if managed { path(&log_socket(haproxy, jail)) } else { String::new() },
-        chroot: jail.map(|jail| path(&jail.chroot)).filter(|_| managed).unwrap_or_default(),
+        chroot: jail.map(|jail| path(&jail.chroot)).unwrap_or_default(),
         log_level: if config.log.asks_for_requests() { "info" } else { "notice" },
         user: if geteuid().is_root() { text(&haproxy.user) } else { String::new() },
         group: if geteuid().is_root() { text(&haproxy.group) } else { String::new() },
@@ -49,8 +51,12 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         bind_https: text(&haproxy.bind_https),
         bind_app_id: text(&haproxy.bind_app_id),
         bind_stats: text(&haproxy.bind_stats),
+        stats_local: haproxy.stats_are_local(),
+        // A file that went bad since the start lets nobody in.
+        stats_users: haproxy.stats_users().unwrap_or_default(),
+        marathon_lb_socket: path(&marathon_lb::socket(haproxy, jail).for_haproxy),
         service_port_binds: if config.labels.service_ports { ports.binds() } else { Vec::new() },
-        certificates: !config.tls.certificates.is_empty(),
+        certificates: !config.tls.certificates.is_empty() && !haproxy.bind_https.is_empty(),
         service_certificates: Vec::new(),
         default_certificate: String::new(),
         client_hosts: Vec::new(),

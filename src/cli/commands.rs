@@ -42,6 +42,8 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Render(args) => render(&args).await,
         Command::Check(args) => check(&args).await,
         Command::Plan(args) => show_plan(&args).await,
+        Command::Rules(args) => super::rules::run(args).await,
+        Command::Import(args) => super::import::run(&args),
         Command::User(command) => users::user(&command),
         Command::Token(command) => users::token(&command),
         Command::Marathon(args) => stand_in(&args).await,

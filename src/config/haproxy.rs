@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::serde_optional;
+use super::stats_users::{self, StatsUser};
 
 /// `sun_path` holds 108 bytes with its end; HAProxy binds under a temporary name first (`.<pid>.tmp`).
 const SOCKET_PATH_MAX: usize = 97;
@@ -37,14 +38,17 @@ pub struct HaproxyConfig {
     pub user: String,
     /// The group HAProxy runs as when it is started as root.
     pub group: String,
-    /// The address of the HTTP frontend.
+    /// The address of the HTTP frontend; empty: none.
     pub bind_http: String,
-    /// The address of the HTTPS frontend; used when `tls.certificates` names one.
+    /// The address of the HTTPS frontend; used when `tls.certificates` names one; empty: none.
     pub bind_https: String,
     /// The address of the frontend that routes by `X-Marathon-App-Id`; empty: none.
     pub bind_app_id: String,
     /// The address of statistics and `/metrics`; empty: none.
     pub bind_stats: String,
+    /// The file with the users of the statistics, a `user:hash` a line.
+    #[serde(with = "serde_optional")]
+    pub stats_users_file: Option<PathBuf>,
     /// The host part under which service ports are bound.
     pub bind_service_ports: String,
     /// The service ports that are bound ahead, so that a new one needs no reload.
@@ -135,6 +139,7 @@ impl Default for HaproxyConfig {
             bind_https: "*:443".to_owned(),
             bind_app_id: "*:9091".to_owned(),
             bind_stats: "*:9090".to_owned(),
+            stats_users_file: None,
             bind_service_ports: "*".to_owned(),
             service_port_range: PortRange { first: 10000, last: 20000 },
             trusted_proxies: Vec::new(),
@@ -284,8 +289,25 @@ impl HaproxyConfig {
         binds
     }
 
+    /// Whether the statistics are listened on at loopback only.
+    pub(crate) fn stats_are_local(&self) -> bool {
+        let host = split_bind(&self.bind_stats).map_or("", |(host, _)| host.trim_matches(['[', ']']));
+        host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The users of the statistics; none where there is no file.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub(crate) fn stats_users(&self) -> Result<Vec<StatsUser>, String> {
+        self.stats_users_file.as_deref().map_or(Ok(Vec::new()), stats_users::read)
+    }
+
     pub(super) fn mistakes(&self, https: bool) -> Vec<String> {
         let mut mistakes = Vec::new();
+        if let Err(error) = self.stats_users() {
+            mistakes.push(format!("haproxy.stats_users_file: {error}"));
+        }
         let mut binds: BTreeMap<&str, &str> = BTreeMap::new();
         for (key, bind) in self.own_binds(https) {
             match split_bind(bind) {
@@ -297,9 +319,6 @@ impl HaproxyConfig {
                     }
                 }
             }
-        }
-        if self.bind_http.is_empty() {
-            mistakes.push("haproxy.bind_http: an address is needed".to_owned());
         }
         if split_bind(&format!("{}:1", self.bind_service_ports)).is_none() {
             mistakes.push(format!(

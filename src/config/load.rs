@@ -8,15 +8,16 @@ use toml::{Table, Value};
 
 use super::Config;
 use super::policy::FREE_TABLES;
+use crate::import::bamboo;
 
 const PREFIX: &str = "CAUSEWAY_";
 /// Set for the command line, not for the configuration.
-const NOT_KEYS: [&str; 1] = ["CAUSEWAY_CONFIG"];
+const NOT_KEYS: [&str; 2] = ["CAUSEWAY_CONFIG", "CAUSEWAY_TOKEN"];
 const PASSWORD: &str = "CAUSEWAY_MARATHON__PASSWORD";
 const TOKEN: &str = "CAUSEWAY_MARATHON__TOKEN";
 const ZOOKEEPER_PASSWORD: &str = "CAUSEWAY_RULES__ZOOKEEPER__PASSWORD";
-/// The variables that hold secrets: no other program gets them.
-pub(crate) const SECRETS: [&str; 3] = [PASSWORD, TOKEN, ZOOKEEPER_PASSWORD];
+/// The variables that hold secrets: no other program gets them. The last one is Bamboo's.
+pub(crate) const SECRETS: [&str; 4] = [PASSWORD, TOKEN, ZOOKEEPER_PASSWORD, "MARATHON_PASSWORD"];
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug)]
@@ -45,7 +46,20 @@ pub(super) fn load(
     let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
         mistakes: vec![format!("{}: cannot be read: {error}", file.display())],
     })?;
-    from_text(&file.display().to_string(), &text, environment)
+    let name = file.display().to_string();
+    if file.extension().is_none_or(|extension| extension != "json") {
+        return from_text(&name, &text, environment);
+    }
+    let mut environment: Vec<(String, String)> = environment.into_iter().collect();
+    let imported = bamboo::import(&text, environment.clone())
+        .map_err(|error| ConfigError { mistakes: vec![format!("{name}: {error}")] })?;
+    for (name, secret) in imported.variables() {
+        // What is set by our own name counts more.
+        if environment.iter().all(|(other, _)| *other != name) {
+            environment.push((name, secret));
+        }
+    }
+    from_text(&format!("{name}, as TOML"), &imported.to_toml(), environment)
 }
 
 pub(super) fn from_text(

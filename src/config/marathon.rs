@@ -57,6 +57,9 @@ pub struct MarathonConfig {
     /// The longest wait between two attempts to connect.
     #[serde(with = "humantime_serde")]
     pub backoff_max: Duration,
+    /// Where a Marathon of before 1.5 is to call back: the URL of `/api/marathon/event_callback` of this Causeway; empty: nowhere.
+    #[serde(with = "serde_optional")]
+    pub callback_url: Option<String>,
     /// The password, from `CAUSEWAY_MARATHON__PASSWORD` only.
     #[serde(skip)]
     pub password: Option<SecretString>,
@@ -84,6 +87,7 @@ impl Default for MarathonConfig {
             stream_timeout: Duration::from_secs(30),
             resync: Duration::from_secs(300),
             backoff_max: Duration::from_secs(30),
+            callback_url: None,
             password: None,
             token: None,
         }
@@ -118,6 +122,15 @@ impl MarathonConfig {
                 ),
                 Ok(_) => {}
                 Err(error) => mistakes.push(format!("marathon.endpoints: {endpoint:?}: {error}")),
+            }
+        }
+        if let Some(text) = &self.callback_url {
+            let good =
+                Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            if !good {
+                mistakes.push(format!(
+                    "marathon.callback_url: {text:?} is not a URL; expected one like \"http://node-1:9089/api/marathon/event_callback\""
+                ));
             }
         }
         let files = [

@@ -1,6 +1,8 @@
 //! `haproxy -c`: HAProxy's own verdict on a generation, before anything is switched.
 
 use std::fmt;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,6 +10,9 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::HaproxyError;
+use crate::config::HaproxyConfig;
+use crate::durable::{FileError, make_private_dir};
+use crate::render::Files;
 
 /// HAProxy's words about a configuration it does not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +110,34 @@ pub(super) async fn check(binary: &Path, dir: &Path, deadline: Duration) -> Resu
     } else {
         failure.into()
     })
+}
+
+/// Checks files that nothing is to be done with, in a directory of their own that is gone afterwards.
+///
+/// # Errors
+/// As a check of a generation; and where the files cannot be written.
+pub(crate) async fn check_aside(config: &HaproxyConfig, files: Files) -> Result<(), HaproxyError> {
+    let root = config.state_dir.clone();
+    let write = move || {
+        let dir =
+            tempfile::Builder::new().prefix("aside-").tempdir_in(&root).map_err(FileError::of(&root))?;
+        for (name, bytes) in &files.0 {
+            let path = dir.path().join(name);
+            if let Some(parent) = path.parent() {
+                make_private_dir(parent)?;
+            }
+            let mut options = std::fs::OpenOptions::new();
+            let opened = options.write(true).create_new(true).mode(0o600).open(&path);
+            opened.and_then(|mut file| file.write_all(bytes)).map_err(FileError::of(&path))?;
+        }
+        Ok::<_, FileError>(dir)
+    };
+    let written = tokio::task::spawn_blocking(write).await;
+    let dir = written.map_err(|error| HaproxyError::Spawn {
+        program: config.binary.display().to_string(),
+        cause: std::io::Error::other(error),
+    })??;
+    check(&config.binary, dir.path(), config.check_timeout).await
 }
 
 /// HAProxy with no environment but its path: a configuration can print variables, and ours hold passwords.

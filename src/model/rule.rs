@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{AppId, Timestamp};
 
@@ -43,7 +44,7 @@ pub struct Rule {
 }
 
 /// Who changed a rule, when, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// The user.
@@ -51,6 +52,7 @@ pub struct Change {
     pub by: String,
     /// The time, UTC, as RFC 3339 writes it.
     #[serde(default)]
+    #[schema(value_type = String)]
     pub at: Timestamp,
     /// The reason, in the user's words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -58,7 +60,7 @@ pub struct Change {
 }
 
 /// One route of a rule: typed criteria or a free HAProxy criterion, and the port it leads to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleRoute {
     /// The host, or `*.parent` for one label below it. Short for a host in `all`.

@@ -141,6 +141,9 @@ pub struct Bind {
     pub options: Vec<String>,
 }
 
+/// What stands at the end of a route's path that may end anywhere, in the middle of a word too: no path holds it.
+pub const PREFIX_END: char = '…';
+
 /// A task inside a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {

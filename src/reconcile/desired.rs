@@ -39,8 +39,8 @@ pub(super) use running::Names;
 use spares::{SpareTerms, Stock};
 pub use texts::Lacking;
 
-/// What HAProxy is to be brought to.
-#[derive(Debug)]
+/// What HAProxy is to be brought to. What a copy comes to is never written down.
+#[derive(Clone, Debug)]
 pub struct Desired {
     templates: Arc<Templates>,
     /// Those of the configuration, while somebody went back to others.
@@ -430,6 +430,16 @@ impl Desired {
             }
         }
         self.dirty.insert(id.clone());
+    }
+
+    /// The text as it should be.
+    pub(crate) fn text(&self) -> &Text {
+        &self.text
+    }
+
+    /// The map entries that a service should have.
+    pub(crate) fn entries_of(&self, id: &ServiceId) -> Vec<MapEntry> {
+        self.text.service(id).map(|service| self.entries(service)).unwrap_or_default()
     }
 
     fn entries(&self, service: &Service) -> Vec<MapEntry> {

@@ -41,6 +41,13 @@ struct LineRef<'a> {
     slots: &'a [Slot],
 }
 
+/// A copy has no file: what is noted in it would be in another than the one that is read.
+impl Clone for Journal {
+    fn clone(&self) -> Self {
+        Self { dir: self.dir.clone(), since: None, number: self.number, lines: self.lines }
+    }
+}
+
 /// The lines up to here are in the whole file that is written next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark(u64);

@@ -17,6 +17,7 @@ struct PendingInner {
     arrived: Notify,
     /// For who looks without taking.
     peeked: Notify,
+    reload_asked: Notify,
 }
 
 impl Pending {
@@ -41,6 +42,16 @@ impl Pending {
             }
             self.0.arrived.notified().await;
         }
+    }
+
+    /// Asks for a reload even where nothing differs. Several asks before one is done are one.
+    pub fn ask_reload(&self) {
+        self.0.reload_asked.notify_one();
+    }
+
+    /// Waits until somebody asks for a reload.
+    pub(super) async fn reload_asked(&self) {
+        self.0.reload_asked.notified().await;
     }
 
     /// Looks at what waits, without taking it, each time that something comes.

@@ -8,11 +8,12 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use super::Reconciler;
-use super::desired::{Lacking, PutAside};
+use super::desired::{Desired, Lacking, PutAside};
 use super::orders::{Order, OrderError, Ordered, Orders};
 use super::rollback::RolledBack;
 
 use crate::config::HaproxyConfig;
+use crate::forecast::CopyRequests;
 use crate::haproxy::runtime::{Client, Epoch, Info, Processes, command};
 use crate::haproxy::servers::{StateReader, Use, parse_uses};
 use crate::haproxy::stats::{ServerFigures, parse_servers};
@@ -53,7 +54,7 @@ impl Reconciler {
     }
 }
 
-/// Whom the reconciler tells, besides the log and the metrics.
+/// Whom the reconciler tells and answers, besides the log and the metrics.
 #[derive(Debug)]
 pub struct Outside {
     /// Who asks what HAProxy was brought to.
@@ -62,6 +63,8 @@ pub struct Outside {
     pub history: History,
     /// Orders of people.
     pub orders: mpsc::Receiver<Ordered>,
+    /// Who works out what would come, on a copy of what is desired.
+    pub copies: CopyRequests<Desired>,
 }
 
 /// What runs, for who asks while the reconciler works.

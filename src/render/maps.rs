@@ -7,6 +7,7 @@ use rpds::RedBlackTreeMapSync;
 use serde::Serialize;
 
 use crate::model::route::EXACT;
+use crate::model::service::PREFIX_END;
 use crate::model::{Route, RouteMatch};
 
 /// Which map.
@@ -125,7 +126,7 @@ pub const AFTER_ORDERS: i64 = i64::MAX;
 #[must_use]
 pub fn entry_of(route: &RouteMatch) -> Option<(MapName, String)> {
     if let RouteMatch::Default(path) = route {
-        return Some((MapName::Defaults, format!("{}/", path.to_ascii_lowercase())));
+        return Some((MapName::Defaults, key(None, &path.to_ascii_lowercase())));
     }
     if route.is_line() {
         return None;
@@ -156,8 +157,12 @@ pub fn rank_of(route: &Route) -> Option<(String, i64)> {
     Some((key(host, &path), rank))
 }
 
-/// A place as the maps have it: a prefix ends in `/`, a whole path in `/?`.
+/// A place as the maps have it: a prefix ends in `/`, a whole path in `/?`, and what may end anywhere as it is.
 pub(super) fn key(host: Option<&str>, path: &str) -> String {
-    let end = if path.ends_with(EXACT) { "" } else { "/" };
-    format!("{}{path}{end}", host.unwrap_or_default())
+    let host = host.unwrap_or_default();
+    match path.strip_suffix(PREFIX_END) {
+        Some(prefix) => format!("{host}{prefix}"),
+        None if path.ends_with(EXACT) => format!("{host}{path}"),
+        None => format!("{host}{path}/"),
+    }
 }

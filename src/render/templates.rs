@@ -10,7 +10,7 @@ use tera::{Context, Kwargs, State, Tera};
 use super::lines::Lines;
 use super::maps::{MapName, Maps};
 use super::{SERVERS_MARK, Shape};
-use crate::config::TemplateConfig;
+use crate::config::{StatsUser, TemplateConfig};
 use crate::model::{RawHead, Service};
 
 const HEAD: &str = "head.cfg";
@@ -100,6 +100,12 @@ pub struct HeadContext {
     pub bind_app_id: String,
     /// The address of the statistics; empty: none.
     pub bind_stats: String,
+    /// True where the statistics are listened on at loopback only.
+    pub stats_local: bool,
+    /// Who may log in there.
+    pub stats_users: Vec<StatsUser>,
+    /// The socket on which Causeway answers for marathon-lb.
+    pub marathon_lb_socket: String,
     /// Addresses with the ranges of service ports.
     pub service_port_binds: Vec<String>,
     /// True where there are certificates.

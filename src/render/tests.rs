@@ -128,6 +128,7 @@ fn routes_become_the_keys_that_the_frontends_look_up() {
     assert_eq!(key(Some("*.x"), ""), (MapName::Wildcards, "x".to_owned()));
     assert_eq!(key(Some("*.x"), "/p"), (MapName::Paths, "*.x/p/".to_owned()));
     assert_eq!(key(None, "/p"), (MapName::Paths, "/p/".to_owned()));
+    assert_eq!(key(Some("a.x"), "/p…"), (MapName::Paths, "a.x/p".to_owned()));
     assert_eq!(key(None, ""), (MapName::Hosts, "*".to_owned()));
     let exact = |path: &str| RouteMatch::Exact { host: Some("a.x".to_owned()), path: path.to_owned() };
     assert_eq!(maps::entry_of(&exact("/p")).unwrap(), (MapName::Paths, "a.x/p/?".to_owned()));

@@ -95,6 +95,14 @@ impl Text {
         self.dynamic && backend.takes_servers()
     }
 
+    /// The text of one service, with its servers; empty where it has none.
+    #[must_use]
+    pub fn block_text(&self, id: &ServiceId) -> String {
+        let Some(block) = self.blocks.get(id) else { return String::new() };
+        let blocks = RedBlackTreeMapSync::default().insert(id.clone(), Arc::clone(block));
+        Self { blocks, dynamic: self.dynamic, ..Self::default() }.config("").0
+    }
+
     /// Writes the configuration as HAProxy reads it; `dir` stands where the directory of the generation goes.
     ///
     /// # Errors

@@ -229,7 +229,11 @@ fn version(rule: &Rule) -> RuleVersion {
     RuleVersion::new(&format!("{:016x}", hasher.finish()))
 }
 
-fn parse(text: &str) -> Result<Rules, String> {
+/// Understands a rules file; what is wrong with one rule is its problem.
+///
+/// # Errors
+/// It is no rules file.
+pub(crate) fn parse(text: &str) -> Result<Rules, String> {
     let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let line =
             error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());

@@ -23,7 +23,7 @@ pub mod fleet;
 mod follow;
 mod known;
 mod names;
-mod payload;
+pub(crate) mod payload;
 mod write;
 
 use connect::Settings;

@@ -62,7 +62,7 @@ impl std::fmt::Display for Rank {
 }
 
 /// Who wants a thing, and who has it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Claimants {
     /// The best first. Nearly always there is one: a list takes least room.
     claims: Vec<Claim>,
@@ -82,7 +82,7 @@ impl Claimants {
 }
 
 /// Every claim, kept so that one changed app costs its own claims only.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Claims {
     by_thing: BTreeMap<Claimed, Claimants>,
     by_app: BTreeMap<AppId, Vec<(Claimed, Claim)>>,

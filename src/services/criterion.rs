@@ -1,6 +1,8 @@
 //! What a request has to look like, from text that a person or a label gave: parsed into what cannot do harm.
 
+use crate::config::PathEnd;
 use crate::model::rule::Meaning;
+use crate::model::service::PREFIX_END;
 use crate::model::{Criterion, Line, RouteMatch, RuleRoute};
 
 pub(super) use crate::model::rule::criterion::{host, path};
@@ -14,6 +16,14 @@ pub(super) fn of_rule(route: &RuleRoute) -> Result<Vec<RouteMatch>, String> {
         Meaning::Any(criteria) => criteria.into_iter().map(|criterion| of_all(vec![criterion])).collect(),
         Meaning::Acl(text) => vec![RouteMatch::Acl(text)],
     })
+}
+
+/// A path as a route has it. One with a `/` at its end means the same wherever paths end: itself, and what is below it.
+pub(super) fn ending(path: &str, paths_end: PathEnd) -> String {
+    match paths_end {
+        PathEnd::Prefixes if !path.is_empty() && !path.ends_with('/') => format!("{path}{PREFIX_END}"),
+        _ => path.trim_end_matches('/').to_owned(),
+    }
 }
 
 fn of_all(criteria: Vec<Criterion>) -> RouteMatch {

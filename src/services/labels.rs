@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::Checks;
+use crate::config::{Checks, PathEnd};
 use crate::model::{App, Login, Mode, Problem, ProblemKind, RouteMatch};
 
 use super::{criterion, raw};
@@ -13,7 +13,7 @@ mod table;
 mod tests;
 mod values;
 
-pub(super) use values::{BindWord, address, balance, bind_options, check_hash, file as file_name};
+pub(super) use values::{BindWord, address, balance, bind_options, file as file_name};
 
 /// The labels of an app.
 #[derive(Debug, Default)]
@@ -176,7 +176,7 @@ impl Wrong {
 
 impl PortLabels {
     /// What the port's hosts and paths ask of a request; nothing where there are none.
-    pub(super) fn matches(&self) -> Vec<RouteMatch> {
+    pub(super) fn matches(&self, paths_end: PathEnd) -> Vec<RouteMatch> {
         if self.unusable || (self.vhosts.is_empty() && self.paths.is_empty()) {
             return Vec::new();
         }
@@ -184,10 +184,10 @@ impl PortLabels {
         let paths = if self.paths.is_empty() { &any[..] } else { &self.paths };
         let hosts: Vec<Option<&String>> =
             if self.vhosts.is_empty() { vec![None] } else { self.vhosts.iter().map(Some).collect() };
-        let route = |host: Option<&String>, path: &String| RouteMatch::HostPath {
-            host: host.cloned(),
-            path: path.clone(),
-            any_case: self.any_case && !path.is_empty(),
+        let route = |host: Option<&String>, path: &String| {
+            let path = criterion::ending(path, paths_end);
+            let any_case = self.any_case && !path.is_empty();
+            RouteMatch::HostPath { host: host.cloned(), path, any_case }
         };
         hosts.iter().flat_map(|host| paths.iter().map(move |path| route(*host, path))).collect()
     }
@@ -223,10 +223,12 @@ impl PortLabels {
             return Ok(());
         }
         let any_case = words.strip_prefix("-i").filter(|rest| rest.starts_with(char::is_whitespace));
-        let lowered = |text: &str| criterion::path(text).map(|path| path.to_ascii_lowercase());
+        // Whether a `/` at the end counts is the configuration's to say.
+        let whole = |text: &str| criterion::path(text).map(|_| text.to_owned());
+        let lowered = |text: &str| whole(text).map(|path| path.to_ascii_lowercase());
         let (paths, errors) = match any_case {
             Some(rest) => each(rest.split_whitespace(), lowered),
-            None => each(words.split_whitespace(), criterion::path),
+            None => each(words.split_whitespace(), whole),
         };
         self.routed = true;
         self.unusable |= paths.is_empty();

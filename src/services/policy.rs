@@ -51,7 +51,7 @@ impl Policy {
     }
 
     /// A route without a host, and a criterion in words, may take any host: they need a line that allows all of them.
-    fn allows_route(&self, app: &AppId, route: &Route) -> bool {
+    pub(super) fn allows_route(&self, app: &AppId, route: &Route) -> bool {
         let host = route.matches.host().map(|host| parts(host, '.'));
         let fits = |pattern: &Vec<String>| match &host {
             Some(host) => matches(pattern, host),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 mod auth;
 mod backoff;
+mod callback;
 mod cluster;
 mod convert;
 mod error;
@@ -68,6 +69,13 @@ impl Marathon {
         let reporter = Reporter::new(metrics);
         let http = Arc::new(Http::new(config, reporter.clone())?);
         Ok(Self { config: config.clone(), reader: Reader::new(http), reporter, served_before })
+    }
+
+    /// Keeps these variables of apps too; all but a few are dropped while they are read, they may hold secrets.
+    #[must_use]
+    pub fn keeping(mut self, variables: &[String]) -> Self {
+        self.reader.variables = variables.into();
+        self
     }
 
     /// How it stands with Marathon; the handle outlives [`Self::follow`]. The time of the last event changes without

@@ -49,8 +49,12 @@ const OPEN: [(&[Method], &str); 6] = [
     (&[Method::GET, Method::HEAD], "/status"),
     (&[Method::POST, Method::DELETE], session_api::PATH),
     (&[Method::POST], session_api::LOGOUT),
-    (&[Method::POST], "/api/marathon/event_callback"),
+    (&[Method::POST], CALLBACK),
 ];
+/// Where Marathons of before 1.5 send their events.
+const CALLBACK: &str = "/api/marathon/event_callback";
+/// How many bytes the body of a request may have by our own socket, and an event of Marathon's, which is not kept.
+const LARGE_BODY: usize = 16 * 1024 * 1024;
 /// What is said of why, beside the body.
 const WHY: HeaderName = HeaderName::from_static("x-causeway-why");
 
@@ -275,7 +279,10 @@ async fn at_the_door(State(doors): State<Doors>, mut request: Request, next: Nex
         let words = "only the names of loopback (127.0.0.1, [::1], localhost) are answered to; others belong into web.hosts";
         return ApiError::new(StatusCode::MISDIRECTED_REQUEST, words).into_response();
     }
-    if let Err(answer) = limit_body(&mut request, inner.body_limit) {
+    // Rules of a whole cluster come by the socket in one body, and events of old Marathons hold the whole group twice.
+    let large = is_socket || request.uri().path().starts_with(CALLBACK);
+    let limit = if large { inner.body_limit.max(LARGE_BODY) } else { inner.body_limit };
+    if let Err(answer) = limit_body(&mut request, limit) {
         return answer.into_response();
     }
     let origin = doors.origin(&peer, request.headers());

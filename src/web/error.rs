@@ -41,6 +41,12 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
+    /// What was given cannot be used: everything that is wrong with it.
+    #[must_use]
+    pub fn mistakes(mistakes: Vec<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, mistakes.join("; ")).with("mistakes", mistakes)
+    }
+
     /// One more member of the answer (RFC 9457, section 3.2).
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {

@@ -58,12 +58,20 @@ fn status(answer: &str) -> &str {
 fn seen(metrics: &Metrics, config: &Config) -> Seen {
     let (_nobody, brought) = watch::channel(Default::default());
     let (_nobody, view) = watch::channel(Default::default());
+    let running = Running::new(brought, Orders::new().0, &config.haproxy);
+    let store = crate::rules::open(config).unwrap();
+    let (foresight, _state, _desired) = crate::forecast::Foresight::new(config);
+    let (_nobody, read) = watch::channel(None);
     Seen {
         metrics: metrics.clone(),
-        running: Running::new(brought, Orders::new().0, &config.haproxy),
-        view,
+        running,
         history: Default::default(),
         origins: Default::default(),
+        rules: RuleDesk::new(store, foresight, view.clone(), config),
+        callback: Callback::default(),
+        view,
+        fleet: Fleet::new(None, &config.haproxy, metrics.clone(), read),
+        state_env: Default::default(),
         doors: Doors::open(config).unwrap(),
     }
 }

@@ -1,5 +1,6 @@
 //! What labels mean, and what a bad one does.
 
+use causeway::config::{LabelOrder, PathEnd};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, app, until, vhost};
@@ -137,4 +138,48 @@ async fn a_label_that_cannot_be_used_opens_nothing_more_than_it_says() {
     );
     let port = stage.get_at(&format!("http://{}:10012/", stage.host), &[]).await;
     assert_eq!(port.unwrap().status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_paths_are_prefixes_they_end_anywhere_and_the_longest_still_wins() {
+    let paths = |host: &str, path: &str| json!({ "HAPROXY_0_VHOST": host, "HAPROXY_0_PATH": path });
+    let mut stage = Stage::set().await;
+    stage.config.labels.paths = PathEnd::Prefixes;
+    let apps = vec![
+        vhost("/root", 1, "a.example.com"),
+        app("/api", 1, 10_001, paths("a.example.com", "/api")),
+        app("/apis", 1, 10_002, paths("a.example.com", "/apis/")),
+        app("/any-case", 1, 10_003, paths("a.example.com", "-i /Case")),
+        app("/wild", 1, 10_004, paths("*.w.example.com", "/w")),
+        app("/anywhere", 1, 10_005, json!({ "HAPROXY_0_PATH": "/any" })),
+    ];
+    stage.marathon.create_apps(apps).await.unwrap();
+    stage.bridge();
+    for (host, path, app) in [
+        ("a.example.com", "/api", "/api"),
+        ("a.example.com", "/apiary", "/api"),
+        ("a.example.com", "/apis", "/apis"),
+        ("a.example.com", "/apist", "/api"),
+        ("a.example.com", "/apis/", "/apis"),
+        ("a.example.com", "/apis/1", "/apis"),
+        ("a.example.com", "/caseload", "/any-case"),
+        ("a.example.com", "/ap", "/root"),
+        ("x.w.example.com", "/www", "/wild"),
+        ("b.example.com", "/anybody", "/anywhere"),
+    ] {
+        stage.served(host, path, app).await;
+    }
+    assert_eq!(stage.get("x.w.example.com", "/").await.unwrap().status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prefixes_in_the_order_of_marathon_lb_shadow_as_they_do_there() {
+    let mut stage = Stage::set().await;
+    stage.config.labels.paths = PathEnd::Prefixes;
+    stage.config.labels.order = LabelOrder::MarathonLb;
+    let path = |path: &str| json!({ "HAPROXY_0_VHOST": "a.example.com", "HAPROXY_0_PATH": path });
+    let apps = vec![app("/one", 1, 10_001, path("/one")), app("/two", 1, 10_002, path("/onetwo"))];
+    stage.marathon.create_apps(apps).await.unwrap();
+    stage.bridge();
+    stage.served("a.example.com", "/onetwo", "/one").await;
 }

@@ -21,7 +21,7 @@ const MARATHONS_CHECK: (u32, u32, u32) = (60, 20, 4);
 type Spares = RedBlackTreeMapSync<Arc<str>, Arc<Spare>>;
 
 /// Every spare backend, as a HAProxy has it that has just read its text.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Stock(Spares);
 
 /// What the configuration says of spares.

@@ -67,12 +67,16 @@ pub(super) fn decode(app: &AppId, data: &[u8]) -> Result<Record, String> {
     if !text.starts_with(['{', '[', '"']) {
         return Ok(Record { rule: of_acl(app, text), extras: Found::None });
     }
-    let mut config = config_of(text)?;
+    Ok(of_config(app, config_in(text)?))
+}
+
+/// Understands what Bamboo calls the config of a service, the criterion (`Acl`) and what is ours among it.
+fn of_config(app: &AppId, mut config: BTreeMap<String, String>) -> Record {
     let acl = config.remove(ACL).unwrap_or_default();
     let extras = config.remove(EXTRAS);
     let only_acl = |config, extras| {
         let rule = Rule { config, ..of_acl(app, &acl) };
-        Ok(Record { rule, extras })
+        Record { rule, extras }
     };
     let Some(extras) = extras else { return only_acl(config, Found::None) };
     match serde_json::from_str::<Extras>(&extras) {
@@ -91,12 +95,19 @@ pub(super) fn decode(app: &AppId, data: &[u8]) -> Result<Record, String> {
                 config,
                 routes: extras.routes,
             };
-            Ok(Record { rule, extras: Found::Whole })
+            Record { rule, extras: Found::Whole }
         }
     }
 }
 
-fn config_of(text: &str) -> Result<BTreeMap<String, String>, String> {
+/// The rule that what Bamboo calls the config of a service comes to. Where `Acl` says another criterion than what is ours
+/// among it, `Acl` counts.
+#[must_use]
+pub(crate) fn rule_of_config(app: &AppId, config: BTreeMap<String, String>) -> Rule {
+    of_config(app, config).rule
+}
+
+fn config_in(text: &str) -> Result<BTreeMap<String, String>, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| format!("it is broken JSON ({error})"))?;
     let not_v2 = || {
         "it is JSON, and not of the form {\"version\":\"2\",\"config\":{…}} with texts as values; Bamboo takes all of it for a criterion"
@@ -129,11 +140,19 @@ fn of_acl(app: &AppId, acl: &str) -> Rule {
     rule
 }
 
-/// Writes a payload. Where Bamboo's form says it all, nothing else is in it.
+/// Writes a payload.
 pub(super) fn encode(rule: &Rule) -> Vec<u8> {
+    // By key, as Bamboo writes it.
+    let config: Map<String, Value> =
+        config_of_rule(rule).into_iter().map(|(key, value)| (key, value.into())).collect();
+    serde_json::json!({ "version": "2", "config": config }).to_string().into_bytes()
+}
+
+/// A rule as what Bamboo calls the config of a service. Where Bamboo's form says it all, nothing of ours is in it.
+#[must_use]
+pub(crate) fn config_of_rule(rule: &Rule) -> BTreeMap<String, String> {
     let acl = best_acl(rule);
-    let mut config: Map<String, Value> =
-        rule.config.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+    let mut config = rule.config.clone();
     if (Rule { config: rule.config.clone(), ..of_acl(&rule.app, &acl) }) != *rule {
         let extras = Extras {
             acl: acl.clone(),
@@ -144,13 +163,10 @@ pub(super) fn encode(rule: &Rule) -> Vec<u8> {
             routes: rule.routes.clone(),
         };
         let extras = serde_json::to_string(&extras).expect("texts and numbers have a JSON form");
-        config.insert(EXTRAS.to_owned(), extras.into());
+        config.insert(EXTRAS.to_owned(), extras);
     }
-    config.insert(ACL.to_owned(), acl.into());
-    let mut sorted: Vec<_> = config.into_iter().collect();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    let config = sorted.into_iter().collect::<Map<_, _>>();
-    serde_json::json!({ "version": "2", "config": config }).to_string().into_bytes()
+    config.insert(ACL.to_owned(), acl);
+    config
 }
 
 /// What is left of a rule when only its `Acl` counts.

@@ -2,6 +2,7 @@
 
 use crate::model::RouteMatch;
 use crate::model::route::EXACT;
+use crate::model::service::PREFIX_END;
 
 /// The routes by host and path that take every request that this one takes, itself left out: its host, the wildcard of it,
 /// every host; each prefix of its path; in any case too. Of a line of the configuration its own place too: it asks for more.
@@ -15,14 +16,14 @@ pub(super) fn covering(route: &RouteMatch) -> Vec<RouteMatch> {
     }
     let mut covering = Vec::new();
     for host in hosts {
-        for prefix in prefixes(&path) {
+        for prefix in wider(&path) {
             if let Some(whole) = prefix.strip_suffix(EXACT) {
                 covering.push(RouteMatch::Exact { host: host.clone(), path: whole.to_owned() });
                 continue;
             }
             let at = |path: String, any_case| RouteMatch::HostPath { host: host.clone(), path, any_case };
             if !any_case || prefix.is_empty() {
-                covering.push(at(prefix.to_owned(), false));
+                covering.push(at(prefix.clone(), false));
             }
             if !prefix.is_empty() {
                 covering.push(at(prefix.to_ascii_lowercase(), true));
@@ -44,8 +45,7 @@ pub(super) fn within(wide: &RouteMatch, narrow: &RouteMatch) -> Option<RouteMatc
         None => true,
         Some(wide_host) => wide_host != host && wildcard(host).as_deref() == Some(wide_host),
     };
-    let longer =
-        path.len() > shorter.len() && prefixes(&path).any(|prefix| prefix.eq_ignore_ascii_case(&shorter));
+    let longer = !path.eq_ignore_ascii_case(&shorter) && takes(&shorter, &path);
     (covers && longer).then(|| {
         let host = Some(host.to_owned());
         match wide {
@@ -68,9 +68,7 @@ pub(super) fn overlap(one: &RouteMatch, other: &RouteMatch) -> bool {
             one == other || wildcard(one).as_deref() == Some(other) || wildcard(other).as_deref() == Some(one)
         }
     };
-    let (short, long) =
-        if one_path.len() < other_path.len() { (one_path, other_path) } else { (other_path, one_path) };
-    hosts && prefixes(&long).any(|prefix| prefix.eq_ignore_ascii_case(&short))
+    hosts && (takes(&one_path, &other_path) || takes(&other_path, &one_path))
 }
 
 /// The wildcard that stands for an exact host.
@@ -86,4 +84,20 @@ pub(super) fn wildcard(host: &str) -> Option<String> {
 fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     let cuts = path.rmatch_indices('/').map(|(at, _)| &path[..at]);
     std::iter::once(path).chain(cuts)
+}
+
+/// The paths that take every request that this one takes, itself among them.
+fn wider(path: &str) -> impl Iterator<Item = String> {
+    let body = path.trim_end_matches(PREFIX_END).trim_end_matches(EXACT);
+    let anywhere = (1..=body.len()).filter_map(|end| Some(format!("{}{PREFIX_END}", body.get(..end)?)));
+    prefixes(path).map(str::to_owned).chain(anywhere)
+}
+
+/// Whether a path takes every request that another takes, but for case.
+fn takes(wide: &str, narrow: &str) -> bool {
+    let (prefix, body) = match wide.strip_suffix(PREFIX_END) {
+        None => return prefixes(narrow).any(|prefix| prefix.eq_ignore_ascii_case(wide)),
+        Some(prefix) => (prefix, narrow.trim_end_matches(PREFIX_END)),
+    };
+    body.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

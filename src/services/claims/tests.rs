@@ -177,6 +177,20 @@ fn in_the_order_of_marathon_lb_the_weight_then_the_app_id_decide() {
 }
 
 #[test]
+fn a_path_that_ends_anywhere_shadows_longer_words_too() {
+    let mut claims = fresh();
+    let routes = [service("/a", &["x/one… @1"]), service("/b", &["x/onetwo…"]), service("/c", &["x/one"])];
+    assert_eq!(settled(&mut claims, &routes).0, [vec!["x/one…"], vec![], vec![]]);
+    let mut claims = fresh();
+    let routes =
+        [service("/a", &["x/one @1"]), service("/b", &["x/onetwo…"]), service("/c", &["x/one/two…"])];
+    assert_eq!(settled(&mut claims, &routes).0, [vec!["x/one"], vec!["x/onetwo…"], vec![]]);
+    let mut claims = fresh();
+    let (won, _) = settled(&mut claims, &[service("/any", &["any/st… @5"]), service("/h", &["a.x"])]);
+    assert_eq!(won[0], ["*/st…", "a.x/st…"], "it comes before the host it meets");
+}
+
+#[test]
 fn what_did_not_change_touches_nobody() {
     let mut claims = fresh();
     settled(&mut claims, &[service("/a", &["x @1"]), service("/b", &["x/b"])]);

@@ -20,7 +20,7 @@ pub(super) fn users(_: &Port<'_>, texts: &Texts<'_>, service: &mut Service) -> R
             "user" => match line.rest(1) {
                 [user, word, hash] if word == "password" && *user == login.user && *hash == login.hash => {}
                 [user, word, hash, groups @ ..] if word == "password" => {
-                    labels::check_hash(hash).map_err(|why| {
+                    crate::model::crypt::check_hash(hash).map_err(|why| {
                         text.refused(line, &format!("has a password that is not taken: {why}"))
                     })?;
                     if *user == login.user || !matches!(groups, [] | [_, _]) {

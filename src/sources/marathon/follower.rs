@@ -98,6 +98,14 @@ impl Follower {
             backoff_max: config.backoff_max,
         };
         self.listening.spawn(listener.run());
+        if let Some(callback) = config.callback_url.clone() {
+            self.listening.spawn(super::callback::keep(
+                self.reader.http.clone(),
+                callback,
+                config.resync,
+                config.backoff_max,
+            ));
+        }
         while self.step(&refresh).await.is_ok() {}
     }
 
@@ -124,7 +132,7 @@ impl Follower {
             },
             // It ends by itself only when it fails: without its stream this source would seem to follow.
             Some(ended) = self.listening.join_next() => {
-                tracing::error!(?ended, "the listener to Marathon's events ended unexpectedly");
+                tracing::error!(?ended, "what listens to Marathon's events ended unexpectedly");
                 Err(Gone)
             }
             () = refresh.asked() => {

@@ -30,12 +30,14 @@ pub(crate) struct Http {
     reporter: Reporter,
 }
 
-/// What is asked for: a document, or the event stream.
+/// What is asked for: a document, the event stream, a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Json,
     /// `Accept` has to be `text/event-stream` and nothing else: Marathon answers 405 to a list.
     EventStream,
+    /// Our callback, to be written down there.
+    Registration,
 }
 
 /// An answer, and where it came from.
@@ -156,6 +158,7 @@ impl Http {
     ) -> Result<Response, MarathonError> {
         let request = match wanted {
             Wanted::Json => self.rest.get(url.clone()).header(ACCEPT, "application/json"),
+            Wanted::Registration => self.rest.post(url.clone()).header(ACCEPT, "application/json").body(""),
             Wanted::EventStream => {
                 let request = self.stream.get(url.clone()).header(ACCEPT, "text/event-stream");
                 request.header(CACHE_CONTROL, "no-cache")

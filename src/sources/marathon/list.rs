@@ -7,7 +7,7 @@ use std::io::{BufReader, Read};
 use serde::de::{DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::wire::{WireApp, id_of};
+use super::wire::{WireApp, id_of, variables};
 use crate::model::{AppId, Problem, ProblemKind};
 
 /// One record of a list.
@@ -31,21 +31,33 @@ impl Record {
         let problem = Problem::of(&id, ProblemKind::App, message, advice);
         Self::Wrong(id, problem)
     }
+
+    /// The same with the variables that somebody named, read from the text of the record.
+    pub(crate) fn with_variables(mut self, raw: &str, named: &[String]) -> Self {
+        if let Self::App(app) = &mut self
+            && !named.is_empty()
+        {
+            app.env.0.extend(variables(raw, named));
+        }
+        self
+    }
 }
 
 /// Reads `{"apps":[…]}` and gives each record to `take`, which says whether to go on. A body that ends too early, or
-/// has no `apps`, is an error: never an empty list.
+/// has no `apps`, is an error: never an empty list. Of environments the `named` variables are kept too.
 pub(crate) fn read_list(
     body: impl Read,
+    named: &[String],
     take: &mut dyn FnMut(Record) -> bool,
 ) -> Result<(), serde_json::Error> {
     let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(64 * 1024, body));
-    let found = json.deserialize_map(Document { take })?;
+    let found = json.deserialize_map(Document { named, take })?;
     json.end()?;
     if found { Ok(()) } else { Err(serde_json::Error::custom("it has no `apps`")) }
 }
 
 struct Document<'a> {
+    named: &'a [String],
     take: &'a mut dyn FnMut(Record) -> bool,
 }
 
@@ -61,7 +73,7 @@ impl<'de> Visitor<'de> for Document<'_> {
         while let Some(key) = map.next_key::<String>()? {
             if key == "apps" {
                 found = true;
-                map.next_value_seed(Apps { take: &mut *self.take })?;
+                map.next_value_seed(Apps { named: self.named, take: &mut *self.take })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -71,6 +83,7 @@ impl<'de> Visitor<'de> for Document<'_> {
 }
 
 struct Apps<'a> {
+    named: &'a [String],
     take: &'a mut dyn FnMut(Record) -> bool,
 }
 
@@ -91,7 +104,7 @@ impl<'de> Visitor<'de> for Apps<'_> {
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<(), S::Error> {
         while let Some(raw) = list.next_element::<Box<RawValue>>()? {
-            if !(self.take)(Record::parse(raw.get())) {
+            if !(self.take)(Record::parse(raw.get()).with_variables(raw.get(), self.named)) {
                 return Err(S::Error::custom("nobody waits for it any more"));
             }
         }

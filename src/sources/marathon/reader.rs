@@ -43,11 +43,13 @@ pub(crate) struct Reader {
     pub(crate) http: Arc<Http>,
     hosts: Arc<Hosts>,
     versions: Arc<Mutex<Versions>>,
+    /// The variables of apps that are kept beside those that are read here.
+    pub(crate) variables: Arc<[String]>,
 }
 
 impl Reader {
     pub(crate) fn new(http: Arc<Http>) -> Self {
-        Self { http, hosts: Arc::default(), versions: Arc::default() }
+        Self { http, hosts: Arc::default(), versions: Arc::default(), variables: Arc::default() }
     }
 
     /// Every app, from the endpoint that is preferred now; turns to the next one on failure.
@@ -61,7 +63,8 @@ impl Reader {
     async fn list(&self, url: reqwest::Url, known: &KnownApps) -> Result<Vec<Reading>, MarathonError> {
         let answer = self.http.get(url, Wanted::Json).await?.success().await?;
         let mut readings = Vec::new();
-        let (mut batches, parsing) = parse_in_thread(answer, self.http.metrics().clone());
+        let (mut batches, parsing) =
+            parse_in_thread(answer, self.http.metrics().clone(), Arc::clone(&self.variables));
         let mut lookups = LOOKUPS_OF_A_LIST;
         while let Some(batch) = batches.recv().await {
             self.understand(batch, known, &mut readings, &mut lookups).await;
@@ -96,7 +99,8 @@ impl Reader {
         let document: Document<'_> = serde_json::from_slice(&body.bytes)
             .map_err(|error| MarathonError::Body { url: body.url.clone(), cause: error.to_string() })?;
         let mut readings = Vec::new();
-        let records = vec![Record::parse(document.app.get())];
+        let raw = document.app.get();
+        let records = vec![Record::parse(raw).with_variables(raw, &self.variables)];
         let mut lookups = LOOKUPS_OF_AN_APP;
         self.understand(records, known, &mut readings, &mut lookups).await;
         match readings.pop() {
@@ -274,6 +278,7 @@ type Batches = mpsc::Receiver<Vec<Record>>;
 fn parse_in_thread(
     answer: Answer,
     metrics: Metrics,
+    variables: Arc<[String]>,
 ) -> (Batches, impl Future<Output = Result<(), MarathonError>>) {
     let url = shown(&answer.url);
     let chunks = answer.response.bytes_stream();
@@ -287,7 +292,7 @@ fn parse_in_thread(
             batch.push(record);
             batch.len() < BATCH || tx.blocking_send(std::mem::take(&mut batch)).is_ok()
         };
-        read_list(body, &mut take)?;
+        read_list(body, &variables, &mut take)?;
         // A receiver that is gone does not wait for the rest.
         let _ = tx.blocking_send(batch);
         Ok::<_, serde_json::Error>(())

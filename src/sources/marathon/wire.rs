@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A list that may be absent or null, with elements that may be null.
 pub(crate) type List<T> = Option<Vec<Option<T>>>;
@@ -175,6 +176,19 @@ impl<'de> Deserialize<'de> for Variables {
         }
         deserializer.deserialize_map(Kept)
     }
+}
+
+/// The variables of a record that somebody named; the others are never held.
+pub(crate) fn variables(raw: &str, named: &[String]) -> BTreeMap<Box<str>, Box<str>> {
+    #[derive(Deserialize)]
+    struct OnlyEnv<'a> {
+        #[serde(borrow, default)]
+        env: Option<BTreeMap<String, &'a RawValue>>,
+    }
+    let Ok(OnlyEnv { env: Some(env) }) = serde_json::from_str(raw) else { return BTreeMap::new() };
+    let kept = env.into_iter().filter(|(name, _)| named.contains(name));
+    // A variable that is a reference to a secret has no text.
+    kept.filter_map(|(name, value)| Some((name.into(), serde_json::from_str(value.get()).ok()?))).collect()
 }
 
 /// The id of an app whose record cannot be read otherwise.

@@ -100,5 +100,7 @@ pub(super) fn router() -> Router<Seen> {
 /// The whole description.
 #[must_use]
 pub fn document() -> Document {
-    Described::openapi()
+    let mut document = Described::openapi();
+    document.merge(crate::web::rules::Described::openapi());
+    document
 }

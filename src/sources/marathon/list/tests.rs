@@ -6,7 +6,7 @@ fn read(json: &str) -> Result<Vec<Record>, String> {
         records.push(record);
         true
     };
-    read_list(json.as_bytes(), &mut take).map_err(|error| error.to_string())?;
+    read_list(json.as_bytes(), &[], &mut take).map_err(|error| error.to_string())?;
     Ok(records)
 }
 
@@ -50,7 +50,7 @@ fn a_list_is_given_while_it_is_read() {
         given += 1;
         given < 10
     };
-    assert!(read_list(body.as_bytes(), &mut take).is_err());
+    assert!(read_list(body.as_bytes(), &[], &mut take).is_err());
     assert_eq!(given, 10);
 }
 
@@ -73,4 +73,21 @@ fn a_file_may_hold_a_list_an_app_or_a_group_of_groups() {
         ["/a", "/g/b"]
     );
     assert!(records_of_file(b"hello").is_err());
+}
+
+#[test]
+fn variables_are_kept_by_name_and_no_others() {
+    let mut kept = Vec::new();
+    let json = r#"{"apps":[{"id":"/a","env":{"TIER":"gold","DB":"x","BAMBOO_X":"1","S":{"secret":"s"}}},{"id":"/b"}]}"#;
+    let named = ["TIER".to_owned(), "S".to_owned()];
+    let mut take = |record| {
+        if let Record::App(app) = record {
+            kept.push(
+                app.env.0.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+            );
+        }
+        true
+    };
+    read_list(json.as_bytes(), &named, &mut take).unwrap();
+    assert_eq!(kept, [vec!["BAMBOO_X=1", "TIER=gold"], vec![]]);
 }

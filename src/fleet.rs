@@ -1,0 +1,157 @@
+//! Who else is here: every Causeway on the same ZooKeeper tells the others what it is and what it has applied.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::config::HaproxyConfig;
+use crate::rules::{FleetHandle, Rules, StoreError};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::RoundKind;
+
+/// The least time between two words of ours: each is a write for the whole ensemble.
+const TELL: Duration = Duration::from_secs(10);
+
+/// This Causeway among the others.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// Where the others are; `None` where rules are in a file: nobody else has it.
+    shared: Option<FleetHandle>,
+    own: Arc<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
+    id: String,
+    host: String,
+    since: String,
+    metrics: Metrics,
+    rules: watch::Receiver<Option<Arc<Rules>>>,
+}
+
+/// What one Causeway tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The host that it runs on.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// Since when it runs, as RFC 3339 writes it.
+    pub since: String,
+    /// Whether every source has told all it knows, and HAProxy was brought there.
+    pub ready: bool,
+    /// The generation that its HAProxy has loaded.
+    pub generation: Option<u64>,
+    /// When it last brought HAProxy to what is desired.
+    pub applied_at: Option<String>,
+    /// How many rules it has read.
+    pub rules: usize,
+    /// A digest of these rules and their versions: equal where the same are read.
+    pub rules_digest: Option<String>,
+}
+
+impl Fleet {
+    /// This Causeway; `shared` is where the others are.
+    #[must_use]
+    pub fn new(
+        shared: Option<FleetHandle>,
+        config: &HaproxyConfig,
+        metrics: Metrics,
+        rules: watch::Receiver<Option<Arc<Rules>>>,
+    ) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = host.trim().to_owned();
+        let known = |c: char| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '_' };
+        let name: String = host.chars().map(known).collect();
+        // Two on one host have state directories of their own, and keep their names over restarts.
+        let mut hasher = DefaultHasher::new();
+        config.state_dir.hash(&mut hasher);
+        let id = format!("{name}-{:08x}", hasher.finish() >> 32);
+        let since = written(SystemTime::now());
+        Self { shared, own: Arc::new(Own { id, host, since, metrics, rules }) }
+    }
+
+    /// Tells the others, whenever there is something new; for good.
+    pub async fn tell(self) {
+        let Some(shared) = &self.shared else { return std::future::pending().await };
+        let mut told: Option<Node> = None;
+        loop {
+            let about = self.own.about();
+            if told.as_ref() != Some(&about) {
+                if let Ok(value) = serde_json::to_value(&about) {
+                    shared.announce(&self.own.id, &value).await;
+                }
+                told = Some(about);
+            }
+            tokio::time::sleep(TELL).await;
+        }
+    }
+
+    /// Our own id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.own.id
+    }
+
+    /// Ourselves, as we are now.
+    #[must_use]
+    pub fn own(&self) -> Node {
+        self.own.about()
+    }
+
+    /// Everybody who is here, by id, ourselves as we are now.
+    ///
+    /// # Errors
+    /// ZooKeeper does not answer.
+    pub async fn nodes(&self) -> Result<BTreeMap<String, Node>, StoreError> {
+        let present: BTreeMap<String, Value> = match &self.shared {
+            Some(shared) => shared.present().await?,
+            None => BTreeMap::new(),
+        };
+        // One of another version may tell what is not understood here.
+        let understood = |(id, about)| Some((id, serde_json::from_value(about).ok()?));
+        let mut nodes: BTreeMap<String, Node> = present.into_iter().filter_map(understood).collect();
+        nodes.insert(self.own.id.clone(), self.own.about());
+        Ok(nodes)
+    }
+}
+
+impl Own {
+    fn about(&self) -> Node {
+        let standing = self.metrics.standing();
+        let applied = standing.last_round.filter(|round| round.kind != RoundKind::Failed);
+        let applied_at = applied.and_then(|round| {
+            let age = Duration::try_from_secs_f64(round.age_seconds).ok()?;
+            Some(written(SystemTime::now().checked_sub(age)?))
+        });
+        let rules = self.rules.borrow().clone();
+        let digest = rules.as_ref().map(|rules| {
+            let mut hasher = DefaultHasher::new();
+            for each in &rules.rules {
+                (each.rule.app.as_str(), each.version.as_str()).hash(&mut hasher);
+            }
+            format!("{:016x}", hasher.finish())
+        });
+        Node {
+            host: self.host.clone(),
+            version: standing.version.to_owned(),
+            since: self.since.clone(),
+            ready: standing.ready,
+            generation: standing.haproxy.generation,
+            applied_at,
+            rules: rules.map_or(0, |rules| rules.rules.len()),
+            rules_digest: digest,
+        }
+    }
+}
+
+/// A moment to the second.
+fn written(at: SystemTime) -> String {
+    let at = jiff::Timestamp::try_from(at).unwrap_or_default();
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
