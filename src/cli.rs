@@ -34,7 +34,7 @@ pub enum Command {
     /// Show what `run` would change: the difference, and the steps it would take.
     Plan(AppsArgs),
     /// Read and write rules, through the API of a Causeway that runs.
-    Rules(rules::RulesArgs),
+    Rules(Box<rules::RulesArgs>),
     /// Say who may log in to Causeway.
     #[command(subcommand)]
     User(users::UserCommand),

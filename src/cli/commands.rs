@@ -42,7 +42,7 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Render(args) => render(&args).await,
         Command::Check(args) => check(&args).await,
         Command::Plan(args) => show_plan(&args).await,
-        Command::Rules(args) => super::rules::run(args).await,
+        Command::Rules(args) => super::rules::run(*args).await,
         Command::User(command) => users::user(&command),
         Command::Token(command) => users::token(&command),
         Command::Marathon(args) => stand_in(&args).await,
