@@ -1,7 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
 CARGO ?= cargo
 # zookeeper is the program alone, for the tests; what would run it as a service is another package, zookeeperd.
-APT_PACKAGES = haproxy zookeeper
+APT_PACKAGES = haproxy zookeeper chromium chromium-driver
 
 .PHONY: setup build demo test lint deny bench soak fuzz clean
 

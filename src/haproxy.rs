@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod check;
 pub mod external;
 pub mod generations;
+pub mod inquiry;
 mod log_lines;
 pub mod managed;
 pub mod runtime;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
@@ -13,6 +13,7 @@ use crate::placement::Admin;
 use crate::plan::{Reason, Step};
 use crate::reconcile::desired::Happened;
 use crate::render::Text;
+use crate::telemetry::LastHour;
 
 mod difference;
 #[cfg(test)]
@@ -154,6 +155,8 @@ struct Log {
     changes: VecDeque<(Arc<Change>, Option<Arc<Texts>>)>,
     /// Slots in the blocks of all texts.
     slots: usize,
+    /// How many there were.
+    last_hour: LastHour,
 }
 
 impl Default for History {
@@ -182,6 +185,7 @@ impl History {
             return;
         }
         log.last += 1;
+        log.last_hour.add(1.0, Instant::now());
         let change = Arc::new(Change {
             id: log.last,
             at: SystemTime::now(),
@@ -198,6 +202,12 @@ impl History {
         drop(log);
         // Nobody may listen.
         let _nobody = self.0.told.send(change);
+    }
+
+    /// How many changes there were in each minute of the last hour, the oldest first.
+    #[must_use]
+    pub fn last_hour(&self) -> Vec<f64> {
+        self.log().last_hour.minutes(Instant::now())
     }
 
     /// The changes before one, or the last ones, the newest first.

@@ -25,3 +25,4 @@ pub mod state;
 pub mod telemetry;
 pub mod view;
 pub mod web;
+pub mod why;

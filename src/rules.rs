@@ -11,6 +11,7 @@ use crate::durable::FileError;
 use crate::model::{AppId, Problem, Rule};
 
 pub mod file;
+pub(crate) mod read;
 pub mod zookeeper;
 
 pub use file::FileStore;

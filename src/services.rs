@@ -80,6 +80,12 @@ impl Terms {
         self.policy.allows_route(app, &route)
     }
 
+    /// Whose word on the health of an app's tasks counts, where its port says so, or for all.
+    pub(crate) fn checks(&self, app: &App, port_index: usize) -> Checks {
+        let labels = AppLabels::parse(app, &mut Vec::new());
+        labels.port(port_index).checks.unwrap_or(self.labels.checks)
+    }
+
     /// Takes out servers that are HAProxy or Causeway themselves: on this machine's loopback, at a port of theirs.
     fn without_own(&self, service: &mut Service, problems: &mut Vec<Problem>) {
         let own = |server: &Server| {

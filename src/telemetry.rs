@@ -6,10 +6,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
 
+mod last_hour;
 pub mod metrics;
 pub(crate) mod process;
 mod statsd;
 
+pub use last_hour::LastHour;
 pub use metrics::Metrics;
 
 /// Starts logging to standard error. A second start in one process changes nothing.

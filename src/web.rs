@@ -1,4 +1,4 @@
-//! Causeway's own HTTP server: metrics, health, status, the API. Who may in is the [`Doors`]' business.
+//! Causeway's own HTTP server: metrics, health, status, the API, the pages. Who may in is the [`Doors`]' business.
 
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ pub mod doors;
 mod error;
 mod fleet;
 pub mod marathon_lb;
+mod pages;
 mod reread;
 #[allow(unused_qualifications, reason = "utoipa writes them")]
 pub mod rules;
@@ -113,7 +114,8 @@ fn router(seen: Seen) -> Router {
         .merge(rules::router())
         .merge(bamboo::router())
         .merge(fleet::router())
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is no such page\n") })
+        .merge(pages::router())
+        .fallback(pages::no_such_page)
         .with_state(seen)
 }
 

@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod marathon;
 mod new_apps;
+mod pages;
 mod process;
 mod report;
 mod sizes;

@@ -12,7 +12,7 @@ use crate::latency::Latency;
 use crate::marathon::{Marathon, app, labels, vhost};
 use crate::process::{Result, memory, setting};
 use crate::report::{Table, say};
-use crate::{ADDRESS, MARATHON_PORT, cost, latency, new_apps};
+use crate::{ADDRESS, MARATHON_PORT, cost, latency, new_apps, pages};
 
 const SIZES: [(usize, usize); 3] = [(10, 5), (1_000, 5), (10_000, 10)];
 /// How long it is quiet before memory is read a last time.
@@ -60,6 +60,7 @@ async fn measure(dir: &Path, apps: usize, tasks: usize) -> Result<(Table, Latenc
     let worked = memory(causeway.pid())?;
     say("… new apps …");
     causeway.explain(new_apps::measure(&causeway, &marathon, &mut table).await)?;
+    causeway.explain(pages::measure(&causeway, &mut table))?;
     tokio::time::sleep(REST).await;
     let rested = memory(causeway.pid())?;
     table

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use nix::unistd::geteuid;
 
 use crate::config::{Config, HaproxyMode};
+use crate::haproxy::inquiry;
 use crate::haproxy::managed::{Jail, log_socket};
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::RawHead;
@@ -61,6 +62,8 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         default_certificate: String::new(),
         client_hosts: Vec::new(),
         trusted_proxies: haproxy.trusted_proxies.join(" "),
+        why_socket: inquiry::socket(haproxy).map(|socket| path(&socket)).unwrap_or_default(),
+        only_asked: false,
         dir: if managed { "" } else { DIR_MARK },
         raw: raw::head::of(&config.labels).0,
         raw_routes: RawHead::default(),

@@ -12,10 +12,10 @@ use super::ConfigArgs;
 use super::commands::print;
 use crate::config::Config;
 use crate::model::{AppId, Rule, RuleRoute};
+use crate::rules::read;
 use crate::web::rules::Shown;
 
 mod api;
-mod read;
 mod show;
 
 use api::{Api, Refused};

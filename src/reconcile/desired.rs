@@ -61,6 +61,8 @@ pub struct Desired {
     journal: Journal,
     /// What runs; `None` where that is not known, or not ours to change while it runs.
     live: Option<Live>,
+    /// What a HAProxy that is not ours to change while it runs was proven to have loaded last.
+    loaded: Option<Text>,
     /// What the worker can do that serves, or served last.
     features: Features,
     /// Services that may differ from what runs.
@@ -125,6 +127,7 @@ impl Desired {
             certificates,
             extra: Arc::default(),
             loaded_extra: Arc::default(),
+            loaded: None,
             placement: journal.load(),
             journal,
             live: None,

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Reconciler;
+use super::desired::Happened;
 use crate::history::{Done, How};
 use crate::model::{ServiceId, TaskId};
 use crate::placement::{Admin, ByHand, WEIGHT};
@@ -135,13 +136,10 @@ impl Reconciler {
         tracing::info!(app.id = %service, task.id = %task, "{by} sets {} on slot{}: {why}", admin.as_str(), index + 1);
         let task_id = task.to_string();
         let shown = weight.unwrap_or(WEIGHT);
-        self.outside.history.note(Done::by(How::Server {
-            task: task_id,
-            state: admin,
-            weight: shown,
-            by,
-            why,
-        }));
+        let what = format!("{service}: {task_id} is set to {} by hand", admin.as_str());
+        let how = How::Server { task: task_id, state: admin, weight: shown, by, why };
+        let happened = [Happened { service: service.clone(), what }];
+        self.outside.history.note(Done { happened: &happened, ..Done::by(how) });
         self.round().await;
         if self.desired.is_brought(service, index) {
             return Ok(());

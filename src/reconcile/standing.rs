@@ -14,6 +14,7 @@ use super::rollback::RolledBack;
 
 use crate::config::HaproxyConfig;
 use crate::forecast::CopyRequests;
+use crate::haproxy::inquiry::{self, InquiryError, Question, Verdict};
 use crate::haproxy::runtime::{Client, Epoch, Info, Processes, command};
 use crate::haproxy::servers::{StateReader, Use, parse_uses};
 use crate::haproxy::stats::{ServerFigures, parse_servers};
@@ -31,6 +32,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub struct Brought {
     /// What runs; `None` where that is not known, or where HAProxy is not ours to change while it runs.
     pub text: Option<Text>,
+    /// What was loaded last, where HAProxy is not ours to change while it runs.
+    pub loaded: Option<Text>,
     /// The worker that runs it.
     pub epoch: Option<Epoch>,
     /// Services that are not on their newest block.
@@ -46,6 +49,7 @@ impl Reconciler {
     pub(super) fn publish(&self) {
         self.outside.brought.send_replace(Brought {
             text: self.desired.running().cloned(),
+            loaded: self.desired.loaded().cloned(),
             epoch: self.desired.epoch(),
             put_aside: self.desired.put_aside_now(),
             rolled_back: self.desired.rolled_back().cloned(),
@@ -73,6 +77,8 @@ pub struct Running {
     brought: watch::Receiver<Brought>,
     client: Arc<Client>,
     master: PathBuf,
+    why: Option<PathBuf>,
+    trusted_proxies: Arc<[String]>,
     state_dir: PathBuf,
     orders: Orders,
 }
@@ -133,7 +139,27 @@ impl Running {
             master: config.master_socket.clone(),
             state_dir: config.state_dir.clone(),
             orders,
+            why: inquiry::socket(config),
+            trusted_proxies: config.trusted_proxies.as_slice().into(),
         }
+    }
+
+    /// Asks HAProxy where a request would go; `None` where it has no frontend to be asked by: its template has none, or the
+    /// path of the socket would be too long.
+    ///
+    /// # Errors
+    /// HAProxy does not answer.
+    pub async fn ask_why(&self, question: &Question) -> Option<Result<Verdict, InquiryError>> {
+        let socket = self.why.as_ref()?;
+        let Brought { text, loaded, .. } = self.brought();
+        text.or(loaded).filter(|text| text.head.contains("\nfrontend why "))?;
+        Some(inquiry::ask(socket, question, DEADLINE).await)
+    }
+
+    /// Networks of proxies whose word on a request's way counts.
+    #[must_use]
+    pub fn trusted_proxies(&self) -> &[String] {
+        &self.trusted_proxies
     }
 
     /// What HAProxy was brought to.

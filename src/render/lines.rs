@@ -70,8 +70,7 @@ impl Lines {
         for service in services {
             let routes = service.routes.iter().filter(|route| route.matches.is_line());
             for (index, route) in routes.enumerate() {
-                // No backend's name holds two of them in a row: /a/0 and /a never have an ACL in common.
-                let name = format!("rule_{}__{index}", service.backend.name);
+                let name = name(&service.backend.name, index);
                 let line_route = |criteria: Vec<String>| LineRoute {
                     app: service.id.app.to_string(),
                     backend: service.backend.name.clone(),
@@ -129,6 +128,13 @@ impl Lines {
         ];
         groups.into_iter().flatten()
     }
+}
+
+/// The name of the first ACL of a line: the so-manieth of its backend. No backend's name holds two `_` in a row: `/a/0` and
+/// `/a` never have an ACL in common.
+#[must_use]
+pub fn name(backend: &str, index: usize) -> String {
+    format!("rule_{backend}__{index}")
 }
 
 /// The most specific first: the kind of host, a whole path, the longer path, then who asks for more.

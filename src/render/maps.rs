@@ -105,6 +105,13 @@ impl Maps {
         self.0.get(&map)?.get(key)
     }
 
+    /// An entry, by its key.
+    #[must_use]
+    pub fn entry(&self, map: MapName, key: &str) -> Option<(&str, &str)> {
+        let (key, value) = self.0.get(&map)?.get_key_value(key)?;
+        Some((key, value))
+    }
+
     /// The keys of one map that begin with `start`.
     pub fn keys_from<'a>(&'a self, map: MapName, start: &'a str) -> impl Iterator<Item = &'a str> {
         let from = (Bound::Included(start), Bound::Unbounded);

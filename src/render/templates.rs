@@ -118,6 +118,10 @@ pub struct HeadContext {
     pub client_hosts: Vec<ClientHosts>,
     /// Networks of proxies whose word on a request's way counts, with spaces between them.
     pub trusted_proxies: String,
+    /// The socket of the frontend that says where a request would go; empty: none.
+    pub why_socket: String,
+    /// Whether the routing is for that frontend, which passes nothing on; the head says so where it is.
+    pub only_asked: bool,
     /// What stands before the path of a map or a page: nothing, or the mark of the generation.
     pub dir: &'static str,
     /// What the operator's templates of marathon-lb add.

@@ -28,6 +28,7 @@ pub use standing::{HaproxyStanding, Round, RoundKind, SourceStanding, Standing};
 use families::Families;
 use sources::Sources;
 
+use super::LastHour;
 use super::statsd::Statsd;
 
 /// What is read from Marathon.
@@ -125,6 +126,8 @@ struct Known {
     services: Arc<Vec<ServiceFigures>>,
     /// When the figures of the services were taken in.
     services_at: Option<Instant>,
+    /// Requests, and those that went wrong, of all services.
+    last_hour: [LastHour; 2],
     haproxy: HaproxyStanding,
     last_round: Option<(Instant, RoundKind, Duration)>,
     /// HAProxy was brought to what is desired once.
@@ -408,7 +411,20 @@ impl Metrics {
         stats::rate(&mut figures, &before, seconds);
         let mut known = self.known();
         known.services_at = Some(now);
+        let rates = figures.iter().filter_map(|each| each.rates);
+        let (requests, errors) =
+            rates.fold((0.0, 0.0), |(all, failed), rates| (all + rates.requests, failed + rates.errors));
+        for (hour, a_second) in known.last_hour.iter_mut().zip([requests, errors]) {
+            hour.add(a_second * seconds, now);
+        }
         known.services = Arc::new(figures);
+    }
+
+    /// Requests, and those that went wrong, of all services in each minute of the last hour, the oldest first.
+    #[must_use]
+    pub fn last_hour(&self) -> [Vec<f64>; 2] {
+        let (now, known) = (Instant::now(), self.known());
+        known.last_hour.each_ref().map(|hour| hour.minutes(now))
     }
 
     /// The figures of each service, as HAProxy told them last, ordered by service.

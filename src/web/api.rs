@@ -18,6 +18,9 @@ pub mod servers;
 pub mod services;
 pub mod shown;
 pub mod status;
+pub mod why;
+
+pub use why::{Asking, Explained, explain};
 
 /// What a page of a list holds where nobody says otherwise, and at most.
 const PAGE: (usize, usize) = (100, 1000);
@@ -34,11 +37,12 @@ pub(super) fn router() -> Router<Seen> {
         .merge(config::router())
         .merge(status::router())
         .merge(openapi::router())
+        .merge(why::router())
 }
 
 /// The query of a request; one that cannot be understood is answered as the API answers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<T>(pub(super) T);
+pub(in crate::web) struct Asked<T>(pub(in crate::web) T);
 
 impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     type Rejection = ApiError;

@@ -19,6 +19,7 @@ use http_body_util::Limited;
 use ipnet::IpNet;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
+use super::pages::{ASSETS, LOGIN};
 use super::reread::Reread;
 use super::{ApiError, Caller, Peer, Role};
 use crate::config::{Config, WebAuth};
@@ -39,11 +40,10 @@ pub mod users;
 
 pub use audit::Audit;
 
-/// Where a browser is sent to log in; `None` until there is such a page.
-const LOGIN_PAGE: Option<&str> = None;
 /// What never asks for a login: Causeway's health, and logging in and out. Marathon's callback, which is a nudge to read from
 /// Marathon whatever it says, comes from a Marathon that cannot log in.
-const OPEN: [(&[Method], &str); 6] = [
+const OPEN: [(&[Method], &str); 7] = [
+    (&[Method::GET, Method::HEAD], LOGIN),
     (&[Method::GET, Method::HEAD], "/healthz"),
     (&[Method::GET, Method::HEAD], "/readyz"),
     (&[Method::GET, Method::HEAD], "/status"),
@@ -75,7 +75,6 @@ struct Inner {
     trusted_proxies: Vec<IpNet>,
     body_limit: usize,
     request_timeout: Duration,
-    login_page: Option<&'static str>,
 }
 
 /// Why Causeway does not listen.
@@ -141,7 +140,6 @@ impl Doors {
             trusted_proxies: web.trusted_networks(),
             body_limit: web.body_limit,
             request_timeout: web.request_timeout,
-            login_page: LOGIN_PAGE,
         })))
     }
 
@@ -381,7 +379,8 @@ fn limit_body(request: &mut Request, limit: usize) -> Result<(), ApiError> {
 fn is_open(request: &Request) -> bool {
     let path = request.uri().path();
     let path = path.strip_suffix('/').unwrap_or(path);
-    OPEN.iter().any(|(methods, open)| *open == path && methods.contains(request.method()))
+    let is_asset = path.starts_with(ASSETS) && request.method().is_safe();
+    is_asset || OPEN.iter().any(|(methods, open)| *open == path && methods.contains(request.method()))
 }
 
 /// Whether a person's browser asks, which would show a box of its own for a password.
@@ -398,13 +397,11 @@ impl Inner {
     /// Says that a login is needed: to scripts how, to a browser where.
     fn ask_for_login(&self, request: &Request) -> Response {
         let accepts_page = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        if request.method() == Method::GET
-            && let Some(page) = self.login_page
-            && accepts_page.is_some_and(|accept| accept.contains("text/html"))
+        if request.method() == Method::GET && accepts_page.is_some_and(|accept| accept.contains("text/html"))
         {
             let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
             let next: String = url_encoded(next);
-            return Redirect::to(&format!("{page}?next={next}")).into_response();
+            return Redirect::to(&format!("{LOGIN}?next={next}")).into_response();
         }
         let mut response = ApiError::nobody().into_response();
         if !is_browser(request.headers()) {

@@ -54,6 +54,12 @@ impl ApiError {
         self
     }
 
+    /// A member of the answer beyond those that every error has.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&serde_json::Value> {
+        self.more.get(name)
+    }
+
     /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {

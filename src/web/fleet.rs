@@ -15,6 +15,10 @@ pub(super) fn router() -> Router<Seen> {
 
 /// Everybody who is here. Where ZooKeeper does not answer, ourselves, and why there is nobody else.
 async fn show(State(seen): State<Seen>, _reader: Caller) -> Response {
+    Json(known(&seen).await).into_response()
+}
+
+pub(super) async fn known(seen: &Seen) -> Value {
     let own = seen.fleet.id().to_owned();
     let shown = |id: &str, node: &Node| {
         let mut shown = json!(node);
@@ -22,12 +26,11 @@ async fn show(State(seen): State<Seen>, _reader: Caller) -> Response {
         shown["this"] = json!(id == own);
         shown
     };
-    let answer = match seen.fleet.nodes().await {
+    match seen.fleet.nodes().await {
         Ok(nodes) => {
             let nodes: Vec<Value> = nodes.iter().map(|(id, node)| shown(id, node)).collect();
             json!({ "nodes": nodes, "error": null })
         }
         Err(error) => json!({ "nodes": [shown(&own, &seen.fleet.own())], "error": error.to_string() }),
-    };
-    Json(answer).into_response()
+    }
 }

@@ -26,7 +26,9 @@ pub(super) use desk::change as change_by;
 pub(crate) use form::Shown;
 pub(super) use judge::may_change;
 
-use asked::{AppPath, Asking, Expected, JsonBody};
+pub(super) use asked::{Asking, Expected};
+
+use asked::{AppPath, JsonBody};
 use form::Given;
 
 /// What is described of it (OpenAPI).
@@ -90,7 +92,8 @@ async fn create(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     if !asking.dry_run {
-        return write(&desk, &asking, asking.rule(body, None)?, Expected::New).await;
+        let written = write(&desk, &asking, asking.rule(body, None)?, Expected::New).await;
+        return written.map(IntoResponse::into_response);
     }
     let given = match body {
         Value::Object(mut fields) if fields.contains_key("rules") => match fields.remove("rules") {
@@ -99,6 +102,15 @@ async fn create(
         },
         rule => vec![rule],
     };
+    foresee_all(&desk, &asking, given).await.map(|forecast| Json(forecast).into_response())
+}
+
+/// What several rules would come to, those that are there replaced.
+pub(super) async fn foresee_all(
+    desk: &RuleDesk,
+    asking: &Asking,
+    given: Vec<Value>,
+) -> Result<Forecast, ApiError> {
     let before = desk.store().list().await?;
     let rules =
         given.into_iter().map(|given| asking.rule(given, None)).collect::<Result<Vec<Rule>, ApiError>>()?;
@@ -108,7 +120,7 @@ async fn create(
         desk.judge(&asking.caller, *current, rule)?;
     }
     desk.try_texts(&pairs).await?;
-    foresee(&desk, before, rules.into_iter().map(|rule| (rule.app.clone(), Some(rule)))).await
+    foresee(desk, before, rules.into_iter().map(|rule| (rule.app.clone(), Some(rule)))).await
 }
 
 #[utoipa::path(put, path = "/api/v2/rules/{app}", tag = "rules", params(("app" = String, Path, description = "The app's id, or a group pattern"),
@@ -124,7 +136,19 @@ async fn put(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let rule = asking.rule(body, Some(&app))?;
-    write(&desk, &asking, rule, Expected::of(&asking.headers)?).await
+    write(&desk, &asking, rule, Expected::of(&asking.headers)?).await.map(IntoResponse::into_response)
+}
+
+/// Writes a rule for an app in place of the version that its writer saw, as `PUT` does; of none where he saw none.
+pub(super) async fn save(
+    desk: &RuleDesk,
+    asking: &Asking,
+    app: &AppId,
+    given: Value,
+    version: Option<&str>,
+) -> Result<Written, ApiError> {
+    let rule = asking.rule(given, Some(app))?;
+    write(desk, asking, rule, Expected::seen(version)).await
 }
 
 /// A merge patch (RFC 7396) of what `GET` shows.
@@ -146,7 +170,8 @@ async fn patch(
     asked::merge(&mut patched, body);
     let rule = asking.rule(patched, Some(&app))?;
     // What was patched is what was read: nothing else may be replaced.
-    write(&desk, &asking, rule, expected.narrowed_to(&current)?).await
+    let expected = expected.narrowed_to(&current)?;
+    write(&desk, &asking, rule, expected).await.map(IntoResponse::into_response)
 }
 
 #[utoipa::path(delete, path = "/api/v2/rules/{app}", tag = "rules", params(("app" = String, Path, description = "The app's id, or a group pattern"),
@@ -158,16 +183,54 @@ async fn remove(
     AppPath(app): AppPath,
     asking: Asking,
 ) -> Result<Response, ApiError> {
-    may_change(&asking.caller, &app)?;
     let expected = Expected::of(&asking.headers)?;
-    let before = desk.store().list().await?;
-    let current = before.get(&app).ok_or_else(|| none_of(&app))?;
-    let version = expected.version(&app, Some(current))?.ok_or_else(|| none_of(&app))?;
-    if asking.dry_run {
-        return foresee(&desk, Arc::clone(&before), [(app, None)]).await;
+    match take_away(&desk, &asking, &app, &expected).await? {
+        Some(forecast) => Ok(Json(forecast).into_response()),
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
     }
-    desk.store().delete(&app, &version).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Takes a rule away, or says what that would come to.
+pub(super) async fn take_away(
+    desk: &RuleDesk,
+    asking: &Asking,
+    app: &AppId,
+    expected: &Expected,
+) -> Result<Option<Forecast>, ApiError> {
+    may_change(&asking.caller, app)?;
+    let before = desk.store().list().await?;
+    let current = before.get(app).ok_or_else(|| none_of(app))?;
+    let version = expected.version(app, Some(current))?.ok_or_else(|| none_of(app))?;
+    if asking.dry_run {
+        return foresee(desk, Arc::clone(&before), [(app.clone(), None)]).await.map(Some);
+    }
+    desk.store().delete(app, &version).await?;
+    Ok(None)
+}
+
+/// What became of a rule.
+pub(super) enum Written {
+    /// Nothing yet: this would come.
+    Foreseen(Box<Forecast>),
+    /// It is stored.
+    Stored {
+        /// The rule, with its version.
+        rule: Box<Versioned>,
+        /// Whether there was none before.
+        is_new: bool,
+    },
+}
+
+impl IntoResponse for Written {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Foreseen(forecast) => Json(forecast).into_response(),
+            Self::Stored { rule, is_new } => {
+                let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+                (status, [(header::ETAG, tag_of(&rule.version))], Json(Shown::from(&*rule))).into_response()
+            }
+        }
+    }
 }
 
 /// Judges a rule, and stores it, or says what it would come to.
@@ -176,7 +239,7 @@ async fn write(
     asking: &Asking,
     rule: Rule,
     expected: Expected,
-) -> Result<Response, ApiError> {
+) -> Result<Written, ApiError> {
     let before = desk.store().list().await?;
     let current = before.get(&rule.app);
     let version = expected.version(&rule.app, current)?;
@@ -184,13 +247,14 @@ async fn write(
     desk.judge(&asking.caller, standing, &rule)?;
     desk.try_texts(&[(standing, &rule)]).await?;
     if asking.dry_run {
-        return foresee(desk, Arc::clone(&before), [(rule.app.clone(), Some(rule))]).await;
+        let changes = [(rule.app.clone(), Some(rule))];
+        return foresee(desk, Arc::clone(&before), changes)
+            .await
+            .map(|come| Written::Foreseen(Box::new(come)));
     }
     let stored = desk.store().put(&rule, version.as_ref()).await;
     let version = stored.map_err(|error| expected.error(error))?;
-    let status = if standing.is_none() { StatusCode::CREATED } else { StatusCode::OK };
-    let tag = tag_of(&version);
-    Ok((status, [(header::ETAG, tag)], Json(Shown::from(&Versioned { rule, version }))).into_response())
+    Ok(Written::Stored { rule: Box::new(Versioned { rule, version }), is_new: standing.is_none() })
 }
 
 /// What it would come to if these apps had these rules, or none.
@@ -198,15 +262,14 @@ async fn foresee(
     desk: &RuleDesk,
     before: Arc<Rules>,
     changes: impl IntoIterator<Item = (AppId, Option<Rule>)>,
-) -> Result<Response, ApiError> {
+) -> Result<Forecast, ApiError> {
     let mut after = Rules::clone(&before);
     for (app, rule) in changes {
         after.rules.retain(|each| each.rule.app != app);
         after.rules.extend(rule.map(|rule| Versioned { rule, version: RuleVersion::new("dry run") }));
     }
     after.rules.sort_by(|one, other| one.rule.app.cmp(&other.rule.app));
-    let forecast: Forecast = desk.foresee(before, after).await?;
-    Ok(Json(forecast).into_response())
+    desk.foresee(before, after).await
 }
 
 fn tag_of(version: &RuleVersion) -> HeaderValue {

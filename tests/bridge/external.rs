@@ -29,6 +29,9 @@ async fn the_operators_commands_check_reload_and_clean_up() {
     stage.served("web.example.com", "/", "/web").await;
     stage.put("/v2/apps/web", json!({ "instances": 2 })).await;
     stage.tasks("web.example.com", 2).await;
+    // It is asked where a request goes, as one of our own is.
+    let why = stage.until_api("/why?url=http://web.example.com/", "/haproxy_asked", json!(true)).await;
+    assert_eq!((&why["result"]["app"], &why["differs"]), (&json!("/web"), &json!(null)), "{why:#}");
     assert!(std::fs::read_to_string(stage.path("cleaned")).unwrap().lines().count() >= 2);
     stage.end_bridge().await.unwrap();
     let pids = std::fs::read_to_string(stage.path("run/pid")).unwrap();

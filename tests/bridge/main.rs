@@ -5,6 +5,7 @@
 
 mod api;
 mod api_writes;
+mod browser;
 mod claims;
 mod dynamic;
 mod external;
@@ -15,6 +16,8 @@ mod labels_live;
 mod leaving;
 mod marathon_lb;
 mod metrics;
+mod pages;
+mod pages_rules;
 mod peers;
 mod raw;
 mod recovery;
@@ -29,3 +32,4 @@ mod runtime;
 mod serving;
 mod stage;
 mod tls;
+mod why;

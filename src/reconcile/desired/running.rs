@@ -38,6 +38,7 @@ impl Desired {
         self.text = candidate.text;
         self.placement = candidate.placement;
         self.good = self.text.blocks.clone();
+        self.loaded = epoch.is_none().then(|| self.text.clone());
         self.live = epoch.map(|epoch| Live::fresh(epoch, &self.text, self.features));
         self.loaded_extra = Arc::clone(&self.extra);
         self.leaving.clear();
@@ -262,6 +263,12 @@ impl Desired {
     #[must_use]
     pub fn running(&self) -> Option<&Text> {
         self.live.as_ref().map(|live| &live.text)
+    }
+
+    /// What was loaded last by a HAProxy that is not ours to change while it runs.
+    #[must_use]
+    pub fn loaded(&self) -> Option<&Text> {
+        self.loaded.as_ref()
     }
 
     /// Drains whoever leaves by these changes, for a worker that is being replaced.

@@ -70,7 +70,7 @@ pub struct AppPage {
     pub next: Option<String>,
 }
 
-pub(super) fn why_not(view: &View, app: &App) -> Vec<WhyNot> {
+pub(in crate::web) fn why_not(view: &View, app: &App) -> Vec<WhyNot> {
     let shown = |each: crate::services::exposure::Unexposed| WhyNot {
         port_index: each.port_index,
         reason: each.reason.name().to_owned(),

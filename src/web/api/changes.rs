@@ -32,15 +32,15 @@ pub(super) fn router() -> Router<Seen> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Filter {
+pub(in crate::web) struct Filter {
     /// Only those of this app's first service, or of the one with `port_index`.
-    app: Option<String>,
+    pub(in crate::web) app: Option<String>,
     /// With `app`.
-    port_index: Option<usize>,
+    pub(in crate::web) port_index: Option<usize>,
     /// Only those before this id: the `next` of the answer before.
-    before: Option<u64>,
+    pub(in crate::web) before: Option<u64>,
     /// At most so many.
-    limit: Option<usize>,
+    pub(in crate::web) limit: Option<usize>,
 }
 
 /// A service that something happened to.
@@ -207,7 +207,7 @@ impl ShownChange {
 /// The last changes: what changed, why, how, and how long it took.
 #[utoipa::path(get, path = "/api/v2/changes", tag = "changes", params(Filter),
     responses((status = 200, body = ChangePage), (status = 400, description = "An unknown parameter")))]
-pub(super) async fn changes(
+pub(in crate::web) async fn changes(
     _caller: Caller,
     State(history): State<History>,
     Asked(filter): Asked<Filter>,
@@ -228,7 +228,7 @@ pub(super) async fn changes(
 /// One change, with what it did to the text.
 #[utoipa::path(get, path = "/api/v2/changes/{id}", tag = "changes", params(("id" = u64, Path, description = "Its number")),
     responses((status = 200, body = ChangeDetail), (status = 404, description = "It is not known, or not any more")))]
-pub(super) async fn change(
+pub(in crate::web) async fn change(
     _caller: Caller,
     State(history): State<History>,
     id: Result<Path<u64>, PathRejection>,

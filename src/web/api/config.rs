@@ -109,7 +109,7 @@ impl From<&Note> for ShownRollback {
 #[utoipa::path(get, path = "/api/v2/config", tag = "config",
     responses((status = 200, content((String = "text/plain"), (ConfigParts = "application/json"))),
         (status = 503, description = "It is not known what runs")))]
-pub(super) async fn config(
+pub(in crate::web) async fn config(
     _caller: Caller,
     State(running): State<Running>,
     headers: HeaderMap,
@@ -161,7 +161,7 @@ fn parts(text: &Text, generation: Option<u64>) -> ConfigParts {
 
 /// The generations on disk, and what somebody went back to.
 #[utoipa::path(get, path = "/api/v2/config/generations", tag = "config", responses((status = 200, body = GenerationList)))]
-pub(super) async fn generations(
+pub(in crate::web) async fn generations(
     _caller: Caller,
     State(running): State<Running>,
 ) -> Result<Json<GenerationList>, ApiError> {
@@ -193,7 +193,7 @@ fn made(generation: &Generation) -> Option<SystemTime> {
 #[utoipa::path(get, path = "/api/v2/config/generations/{number}", tag = "config",
     params(("number" = u64, Path, description = "Its number")),
     responses((status = 200, content_type = "text/plain", body = String), (status = 404, description = "It is not kept")))]
-pub(super) async fn generation(
+pub(in crate::web) async fn generation(
     _caller: Caller,
     State(running): State<Running>,
     number: Result<Path<u64>, PathRejection>,
@@ -215,18 +215,18 @@ fn files(generations: &Generations, number: u64) -> Result<Files, ApiError> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Between {
+pub(in crate::web) struct Between {
     /// The older one; the one before `to` where it is not said.
-    from: Option<u64>,
+    pub(in crate::web) from: Option<u64>,
     /// The newer one; the current one where it is not said.
-    to: Option<u64>,
+    pub(in crate::web) to: Option<u64>,
 }
 
 /// The unified difference of two generations, their maps among it, without secrets. What is done at run time changes the files
 /// of the current one, within a second.
 #[utoipa::path(get, path = "/api/v2/config/diff", tag = "config", params(Between),
     responses((status = 200, content_type = "text/plain", body = String), (status = 404, description = "One of them is not kept")))]
-pub(super) async fn diff(
+pub(in crate::web) async fn diff(
     _caller: Caller,
     State(running): State<Running>,
     Asked(between): Asked<Between>,
@@ -290,7 +290,7 @@ pub struct ReleaseOrder {
 #[utoipa::path(post, path = "/api/v2/config/rollback", tag = "config", request_body = RollbackOrder,
     responses((status = 200, body = ShownRollback), (status = 403, description = "Not an admin"),
         (status = 404, description = "The generation is not kept"), (status = 503, description = "HAProxy is not there yet")))]
-pub(super) async fn roll_back(
+pub(in crate::web) async fn roll_back(
     caller: Caller,
     Extension(audit): Extension<Audit>,
     State(running): State<Running>,
@@ -311,7 +311,7 @@ pub(super) async fn roll_back(
 #[utoipa::path(delete, path = "/api/v2/config/rollback", tag = "config", request_body = ReleaseOrder,
     responses((status = 204, description = "Released"), (status = 403, description = "Not an admin"),
         (status = 404, description = "Nothing was gone back to"), (status = 503, description = "HAProxy is not there yet")))]
-pub(super) async fn release(
+pub(in crate::web) async fn release(
     caller: Caller,
     Extension(audit): Extension<Audit>,
     State(running): State<Running>,
@@ -328,7 +328,7 @@ pub(super) async fn release(
 /// What somebody went back to.
 #[utoipa::path(get, path = "/api/v2/config/rollback", tag = "config",
     responses((status = 200, body = ShownRollback), (status = 404, description = "Nothing was gone back to")))]
-pub(super) async fn rolled_back(
+pub(in crate::web) async fn rolled_back(
     _caller: Caller,
     State(running): State<Running>,
 ) -> Result<Json<ShownRollback>, ApiError> {

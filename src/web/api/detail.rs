@@ -16,6 +16,7 @@ use super::changes::ShownChange;
 use super::services::{Rows, ServiceRow, shown};
 use super::shown::{ShownProblem, of_service};
 use super::{Asked, servers};
+use crate::config::Checks;
 use crate::haproxy::stats::ServerFigures;
 use crate::history::{History, moment};
 use crate::model::{App, AppId, Health, Route, Service, ServiceId, Task, TaskState};
@@ -38,9 +39,9 @@ pub(super) fn router() -> Router<Seen> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Which {
+pub(in crate::web) struct Which {
     /// The index of the app's port; the first that is served where it is not said.
-    pub(super) port_index: Option<usize>,
+    pub(in crate::web) port_index: Option<usize>,
 }
 
 /// A label as it was understood.
@@ -164,6 +165,12 @@ pub struct ServiceDetail {
     pub backend: String,
     /// How requests are spread.
     pub balance: String,
+    /// Whose word on the health of its tasks counts: marathon, haproxy, or both.
+    pub health: &'static str,
+    /// Nobody is let in: somebody was to be kept out in a way that is not understood.
+    pub closed: bool,
+    /// Whether the frontend for app ids leads to it.
+    pub app_id_route: bool,
     /// The port indexes of the app that are served.
     pub services: Vec<usize>,
     /// Why the app's other ports are not.
@@ -195,7 +202,7 @@ pub struct ServiceDetail {
 #[utoipa::path(get, path = "/api/v2/services/{id}", tag = "services",
     params(("id" = String, Path, description = "The app's id; its slashes as they are, or as %2F"), Which),
     responses((status = 200, body = ServiceDetail), (status = 404, description = "No such app, or it is not served; `not_exposed` says why")))]
-pub(super) async fn service(
+pub(in crate::web) async fn service(
     _caller: Caller,
     path: Result<Path<String>, PathRejection>,
     Asked(which): Asked<Which>,
@@ -223,6 +230,9 @@ pub(super) async fn service(
         row: rows.row(found),
         backend,
         balance: rows.in_force(found).backend.balance.clone(),
+        health: whose_health(&view, known, rows.in_force(found)),
+        closed: rows.in_force(found).backend.extras.closed,
+        app_id_route: rows.in_force(found).app_id_route,
         services: served(&view, &app),
         not_exposed: known.map(|known| why_not(&view, known)).unwrap_or_default(),
         labels: known.map(labels).unwrap_or_default(),
@@ -272,6 +282,16 @@ fn served(view: &View, app: &AppId) -> Vec<usize> {
     settled.map_or_else(Vec::new, |each| each.services.iter().map(|service| service.id.port_index).collect())
 }
 
+/// Where HAProxy watches too, labels or the configuration say whether Marathon's word counts beside its own.
+fn whose_health(view: &View, app: Option<&App>, service: &Service) -> &'static str {
+    let checks = app.map(|app| view.terms.checks(app, service.id.port_index));
+    match checks {
+        _ if !service.backend.check => "marathon",
+        Some(Checks::Haproxy) => "haproxy",
+        _ => "both",
+    }
+}
+
 fn from(route: &Route) -> &'static str {
     if route.from_rule { "rule" } else { "label" }
 }
@@ -318,7 +338,7 @@ fn figures_of(figures: &crate::haproxy::stats::Figures) -> ShownFigures {
 }
 
 /// Who sits in a slot, and every other task of the app.
-fn servers_of(
+pub(super) fn servers_of(
     service: &Service,
     app: Option<&App>,
     brought: &Brought,

@@ -30,6 +30,7 @@ use crate::web::Seen;
         super::config::release,
         super::config::rolled_back,
         super::status::status,
+        super::why::why,
     ),
     components(schemas(ErrorShown)),
     modifiers(&Errors),

@@ -62,7 +62,7 @@ pub struct ServerSet {
     responses((status = 200, body = ServerSet), (status = 403, description = "An app of others"),
         (status = 404, description = "No such server gets requests"), (status = 422, description = "A value that cannot be used"),
         (status = 503, description = "HAProxy does not have it yet")))]
-pub(super) async fn set_server(
+pub(in crate::web) async fn set_server(
     caller: Caller,
     Extension(audit): Extension<Audit>,
     path: Result<Path<String>, PathRejection>,

@@ -1,5 +1,6 @@
 //! The list of services.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,7 +14,7 @@ use super::shown::of_service;
 use super::{Asked, page};
 use crate::haproxy::stats::ServiceFigures;
 use crate::model::{App, Mode, RouteMatch, Service, ServiceId};
-use crate::placement::Slot;
+use crate::placement::{Admin, Occupant, Slot};
 use crate::reconcile::standing::{Brought, Running};
 use crate::telemetry::Metrics;
 use crate::view::View;
@@ -27,23 +28,23 @@ pub(super) fn router() -> Router<Seen> {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Filter {
+pub(in crate::web) struct Filter {
     /// Only those whose app, host, path, port, backend, task or server address holds this text, in any case.
-    q: Option<String>,
+    pub(in crate::web) q: Option<String>,
     /// Only those in this state: up, degraded, down, suspended, last_good, left_out, unexposed.
-    state: Option<String>,
+    pub(in crate::web) state: Option<String>,
     /// Only apps of this `HAPROXY_GROUP`, or, where it begins with a slash, below this group of Marathon's.
-    group: Option<String>,
+    pub(in crate::web) group: Option<String>,
     /// `http` or `tcp`.
-    mode: Option<String>,
+    pub(in crate::web) mode: Option<String>,
     /// Only those that have problems, or have none.
-    problems: Option<bool>,
+    pub(in crate::web) problems: Option<bool>,
     /// `true` (also where it is not said): what is served; `false`: apps without any service.
-    exposed: Option<bool>,
+    pub(in crate::web) exposed: Option<bool>,
     /// At most so many; 100 where it is not said, 1000 at most.
-    limit: Option<usize>,
+    pub(in crate::web) limit: Option<usize>,
     /// The `next` of the answer before.
-    cursor: Option<String>,
+    pub(in crate::web) cursor: Option<String>,
 }
 
 /// A service, in a row.
@@ -81,6 +82,9 @@ pub struct ServicePage {
     pub services: Vec<ServiceRow>,
     /// How many there are.
     pub total: usize,
+    /// How many there are in each state, whatever `state` asks for; `unexposed`: apps without any service.
+    #[schema(value_type = Object)]
+    pub states: BTreeMap<&'static str, usize>,
     /// What to ask for next; `null` at the end.
     pub next: Option<String>,
 }
@@ -115,7 +119,9 @@ impl Rows<'_> {
     /// Servers that may get requests: as HAProxy was brought to, or where that is not known, as they should be.
     pub(super) fn serving(&self, service: &Service) -> usize {
         let block = self.brought.text.as_ref().and_then(|text| text.blocks.get(&service.id));
-        let serves = |slot: &&Slot| matches!(slot, Slot::Serving(_));
+        let by_hand =
+            |occupant: &Occupant| occupant.by_hand.as_ref().is_some_and(|set| set.admin != Admin::Ready);
+        let serves = |slot: &&Slot| matches!(slot, Slot::Serving(occupant) if !by_hand(occupant));
         block.map_or(service.servers.len(), |block| block.slots.iter().filter(serves).count())
     }
 
@@ -142,6 +148,11 @@ impl Rows<'_> {
             errors_per_second: figures.and_then(|each| each.rates).map(|rates| rates.errors),
             problems: of_service(self.view, self.brought, &service.id).count(),
         }
+    }
+
+    fn has_problems(&self, service: &Service) -> bool {
+        let of_block = self.brought.put_aside.contains_key(&service.id);
+        of_block || self.view.problems_of(&service.id.app).next().is_some()
     }
 
     fn row_of_app(&self, app: &App) -> ServiceRow {
@@ -199,16 +210,18 @@ impl Filter {
                 && service.servers.iter().any(|server| server.endpoint.to_string().contains(&text)))
     }
 
-    fn is_row(&self, row: &ServiceRow) -> bool {
-        self.state.as_deref().is_none_or(|state| state == row.state)
-            && self.problems.is_none_or(|wanted| wanted == (row.problems > 0))
+    /// An app without a service.
+    fn finds_app(&self, app: &App) -> bool {
+        let text = self.q.as_ref().map(|text| text.trim().to_ascii_lowercase());
+        let is_found = text.is_none_or(|text| app.id.as_str().to_ascii_lowercase().contains(&text));
+        is_found && self.mode.is_none() && self.is_app(Some(app), app.id.as_str())
     }
 }
 
 /// Every service that HAProxy serves, or every app that has none.
 #[utoipa::path(get, path = "/api/v2/services", tag = "services", params(Filter),
     responses((status = 200, body = ServicePage), (status = 400, description = "An unknown parameter")))]
-pub(super) async fn services(
+pub(in crate::web) async fn services(
     _caller: Caller,
     State(view): State<View>,
     State(running): State<Running>,
@@ -225,24 +238,28 @@ pub(super) async fn services(
         return Err(ApiError::new(http::StatusCode::BAD_REQUEST, "cursor: it is not one that was given out"));
     }
     let limit = page(filter.limit);
-    let mut found = Page { services: Vec::new(), total: 0, is_more: false, limit, after };
+    let mut found = Page { limit, after, ..Page::default() };
+    let has_service =
+        |app: &App| view.settled.get(&app.id).is_some_and(|settled| !settled.services.is_empty());
+    let without = view.apps.values().filter(|app| !has_service(app) && filter.finds_app(app));
     if filter.exposed == Some(false) {
-        let has_service =
-            |app: &App| view.settled.get(&app.id).is_some_and(|settled| !settled.services.is_empty());
-        let text = filter.q.as_ref().map(|text| text.to_ascii_lowercase());
-        for app in view.apps.values().filter(|app| !has_service(app)) {
-            let is_found =
-                text.as_ref().is_none_or(|text| app.id.as_str().to_ascii_lowercase().contains(text));
-            if is_found && filter.mode.is_none() && filter.is_app(Some(app), app.id.as_str()) {
-                found.take(rows.row_of_app(app), &filter);
+        for app in without {
+            let has_problems = || view.problems_of(&app.id).next().is_some();
+            if found.takes((app.id.as_str(), 0), "unexposed", has_problems, &filter) {
+                found.services.push(rows.row_of_app(app));
             }
         }
     } else {
+        found.states.insert("unexposed", without.count());
         let is_mode = |mode: Mode| filter.mode.as_deref().is_none_or(|wanted| wanted == mode.as_str());
         for service in view.services().filter(|service| is_mode(service.backend.mode)) {
             let id = &service.id.app;
             if filter.is_app(view.apps.get(id).map(AsRef::as_ref), id.as_str()) && filter.finds(service) {
-                found.take(rows.row(service), &filter);
+                let has_problems = || rows.has_problems(service);
+                let state = rows.state(service, rows.serving(service));
+                if found.takes((id.as_str(), service.id.port_index), state, has_problems, &filter) {
+                    found.services.push(rows.row(service));
+                }
             }
         }
     }
@@ -250,29 +267,38 @@ pub(super) async fn services(
 }
 
 /// A page that is being filled.
+#[derive(Default)]
 struct Page {
     services: Vec<ServiceRow>,
     total: usize,
+    states: BTreeMap<&'static str, usize>,
     is_more: bool,
     limit: usize,
     after: Option<(String, usize)>,
 }
 
 impl Page {
-    fn take(&mut self, row: ServiceRow, filter: &Filter) {
-        if !filter.is_row(&row) {
-            return;
+    /// Counts one, and says whether its row belongs on the page: most rows are never made.
+    fn takes(
+        &mut self,
+        place: (&str, usize),
+        state: &'static str,
+        has_problems: impl Fn() -> bool,
+        filter: &Filter,
+    ) -> bool {
+        if filter.problems.is_some_and(|wanted| wanted != has_problems()) {
+            return false;
+        }
+        *self.states.entry(state).or_default() += 1;
+        if filter.state.as_deref().is_some_and(|wanted| wanted != state) {
+            return false;
         }
         self.total += 1;
-        let place = (row.app.as_str(), row.port_index.unwrap_or(0));
         if self.after.as_ref().is_some_and(|(app, index)| place <= (app.as_str(), *index)) {
-            return;
+            return false;
         }
-        if self.services.len() == self.limit {
-            self.is_more = true;
-        } else {
-            self.services.push(row);
-        }
+        self.is_more = self.services.len() == self.limit;
+        !self.is_more
     }
 }
 
@@ -280,6 +306,6 @@ impl From<Page> for ServicePage {
     fn from(page: Page) -> Self {
         let cursor = |row: &ServiceRow| format!("{}:{}", row.app, row.port_index.unwrap_or(0));
         let next = page.services.last().filter(|_| page.is_more).map(cursor);
-        Self { services: page.services, total: page.total, next }
+        Self { services: page.services, total: page.total, states: page.states, next }
     }
 }

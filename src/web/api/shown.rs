@@ -1,5 +1,7 @@
 //! Problems, as the API shows them.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::extract::State;
 use axum::response::Json;
@@ -60,13 +62,13 @@ pub(super) fn of_service<'a>(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Filter {
+pub(in crate::web) struct Filter {
     /// Only those of this kind.
-    kind: Option<String>,
+    pub(in crate::web) kind: Option<String>,
     /// Only those of this app.
-    app: Option<String>,
+    pub(in crate::web) app: Option<String>,
     /// At most so many.
-    limit: Option<usize>,
+    pub(in crate::web) limit: Option<usize>,
 }
 
 /// Problems, the newest first.
@@ -76,12 +78,15 @@ pub struct ProblemPage {
     pub problems: Vec<ShownProblem>,
     /// How many there are.
     pub total: usize,
+    /// How many there are of each kind, whatever `kind` asks for.
+    #[schema(value_type = Object)]
+    pub kinds: BTreeMap<&'static str, usize>,
 }
 
 /// Everything that is wrong, with single apps or with the sources.
 #[utoipa::path(get, path = "/api/v2/problems", tag = "problems", params(Filter),
     responses((status = 200, body = ProblemPage), (status = 400, description = "An unknown parameter")))]
-pub(super) async fn problems(
+pub(in crate::web) async fn problems(
     _caller: Caller,
     State(view): State<View>,
     State(running): State<Running>,
@@ -90,18 +95,19 @@ pub(super) async fn problems(
     let brought = running.brought();
     let rolled_back = brought.rolled_back.as_ref().map(|to| to.noted());
     let of_blocks = brought.put_aside.values().map(|aside| &aside.noted).chain(brought.lacking.values());
-    let is_asked = |noted: &&Noted| {
-        let problem = &noted.problem;
-        filter.kind.as_deref().is_none_or(|kind| kind == problem.kind.name())
-            && filter
-                .app
-                .as_deref()
-                .is_none_or(|app| problem.app.as_ref().is_some_and(|id| id.as_str() == app))
+    let has_app = |noted: &&Noted| {
+        let of_app = |app: &str| noted.problem.app.as_ref().is_some_and(|id| id.as_str() == app);
+        filter.app.as_deref().is_none_or(of_app)
     };
     let mut found: Vec<&Noted> =
-        view.problems().chain(of_blocks).chain(&rolled_back).filter(is_asked).collect();
+        view.problems().chain(of_blocks).chain(&rolled_back).filter(has_app).collect();
+    let mut kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for noted in &found {
+        *kinds.entry(noted.problem.kind.name()).or_default() += 1;
+    }
+    found.retain(|noted| filter.kind.as_deref().is_none_or(|kind| kind == noted.problem.kind.name()));
     found.sort_by(|one, other| (other.since, &one.problem).cmp(&(one.since, &other.problem)));
     let total = found.len();
     let problems = found.into_iter().take(page(filter.limit)).map(ShownProblem::from).collect();
-    Ok(Json(ProblemPage { problems, total }))
+    Ok(Json(ProblemPage { problems, total, kinds }))
 }

@@ -63,6 +63,13 @@ impl FromRef<Seen> for Origins {
     }
 }
 
+impl Origins {
+    /// Where Marathon is looked for.
+    pub(in crate::web) fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+}
+
 /// Marathon.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MarathonShown {
@@ -157,6 +164,17 @@ pub struct HeldShown {
     pub since: String,
 }
 
+/// What was in each minute of the last hour, the oldest first; the last minute is under way.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HourShown {
+    /// Changes.
+    pub changes: Vec<f64>,
+    /// Requests to all services; connections for TCP.
+    pub requests: Vec<f64>,
+    /// Those that went wrong.
+    pub errors: Vec<f64>,
+}
+
 /// How it stands with everything.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StatusShown {
@@ -184,6 +202,8 @@ pub struct StatusShown {
     pub services: usize,
     /// How much is wrong.
     pub problems: usize,
+    /// What was in each minute of the last hour.
+    pub last_hour: HourShown,
     /// The number of the last change; `null` before the first.
     pub last_change: Option<u64>,
     /// This process.
@@ -192,7 +212,7 @@ pub struct StatusShown {
 
 /// How it stands with the sources, HAProxy and this process.
 #[utoipa::path(get, path = "/api/v2/status", tag = "status", responses((status = 200, body = StatusShown)))]
-pub(super) async fn status(
+pub(in crate::web) async fn status(
     _caller: Caller,
     State(view): State<View>,
     State(running): State<Running>,
@@ -207,6 +227,7 @@ pub(super) async fn status(
     let processes = running.processes().await.unwrap_or_default();
     let source = |name: &str| sources.iter().find(|source| source.name == name);
     let marathon = origins.marathon.get().map(|status| status.borrow().clone()).unwrap_or_default();
+    let [requests, errors] = metrics.last_hour();
     let (last_error_at, last_error) = marathon.last_error.unzip();
     Json(StatusShown {
         version,
@@ -253,6 +274,7 @@ pub(super) async fn status(
         apps,
         services,
         problems,
+        last_hour: HourShown { changes: history.last_hour(), requests, errors },
         last_change: history.before(None, 1).first().map(|change| change.id),
         process: ProcessShown {
             pid: std::process::id(),

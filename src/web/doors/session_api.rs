@@ -12,6 +12,7 @@ use super::identity::{self, NotKnown};
 use super::users::check_name;
 use super::{Audit, Doors, Identity, Origin, is_browser, sessions, url_encoded};
 use crate::web::ApiError;
+use crate::web::pages::LOGIN;
 
 pub(super) const PATH: &str = "/api/v2/session";
 pub(super) const LOGOUT: &str = "/logout";
@@ -81,13 +82,11 @@ async fn log_in(
         Err(not_known) => {
             let mut request = Request::default();
             *request.headers_mut() = headers;
-            return match doors.0.login_page.filter(|_| is_form) {
-                Some(page) => {
-                    let next = url_encoded(local(next.as_deref()));
-                    Redirect::to(&format!("{page}?failed&next={next}")).into_response()
-                }
-                None => not_known.into_response(&request),
-            };
+            if !is_form {
+                return not_known.into_response(&request);
+            }
+            let next = url_encoded(local(next.as_deref()));
+            return Redirect::to(&format!("{LOGIN}?failed&next={next}")).into_response();
         }
     };
     let begun = {
@@ -142,12 +141,11 @@ async fn log_out(
     audit: Extension<Audit>,
     headers: HeaderMap,
 ) -> Response {
-    let page = state.0.0.login_page.unwrap_or("/");
     let is_browser = is_browser(&headers);
     let mut ended = end(state, origin, audit, headers).await;
     if is_browser && ended.status().is_success() {
         *ended.status_mut() = StatusCode::SEE_OTHER;
-        ended.headers_mut().insert(header::LOCATION, http::HeaderValue::from_static(page));
+        ended.headers_mut().insert(header::LOCATION, http::HeaderValue::from_static(LOGIN));
     }
     ended
 }

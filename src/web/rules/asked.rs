@@ -41,8 +41,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 }
 
 /// Who asks for a change, and how.
-pub(super) struct Asking {
-    pub(super) caller: Caller,
+pub(in crate::web) struct Asking {
+    pub(in crate::web) caller: Caller,
     pub(super) headers: HeaderMap,
     /// Only what would come is asked for.
     pub(super) dry_run: bool,
@@ -65,6 +65,14 @@ impl<S: Sync> FromRequestParts<S> for Asking {
 }
 
 impl Asking {
+    /// What a page asks for on behalf of its reader.
+    pub(in crate::web) fn of_page(caller: Caller, audit: Audit, dry_run: bool) -> Self {
+        if dry_run {
+            audit.about("dry run");
+        }
+        Self { caller, headers: HeaderMap::new(), dry_run, audit }
+    }
+
     /// A rule as it is given, with who changes it now and why; `app` is the one that the path names.
     ///
     /// # Errors
@@ -86,7 +94,7 @@ impl Asking {
 
 /// Which version of a rule a writer saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Expected {
+pub(in crate::web) enum Expected {
     /// None: it creates the rule.
     New,
     /// None, and the request said so by `If-None-Match: *`.
@@ -98,6 +106,11 @@ pub(super) enum Expected {
 }
 
 impl Expected {
+    /// The version that somebody saw; none where he saw no rule.
+    pub(in crate::web) fn seen(version: Option<&str>) -> Self {
+        version.map_or(Self::NewByHeader, |version| Self::OneOf(vec![RuleVersion::new(version)]))
+    }
+
     /// Takes `If-Match` or `If-None-Match` (RFC 9110, section 13.1).
     ///
     /// # Errors

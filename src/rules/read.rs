@@ -27,7 +27,7 @@ struct Record {
 ///
 /// # Errors
 /// The file cannot be read, or holds something that is no rule: none of it is used then.
-pub(super) fn rules(file: &Path) -> Result<Vec<Rule>> {
+pub(crate) fn rules(file: &Path) -> Result<Vec<Rule>> {
     let (name, text) = if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("standard input")?;
@@ -37,17 +37,24 @@ pub(super) fn rules(file: &Path) -> Result<Vec<Rule>> {
         let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
         (name, text)
     };
-    let rules = if text.trim_start().starts_with('{') || text.trim_start().starts_with("[{") {
-        of_json(&text)
+    of_text(&text).with_context(|| name.clone())
+}
+
+/// Reads all rules of a text, whoever changed them left out.
+///
+/// # Errors
+/// It holds something that is no rule, or no rule at all: none of it is used then.
+pub(crate) fn of_text(text: &str) -> Result<Vec<Rule>> {
+    let mut rules = if text.trim_start().starts_with('{') || text.trim_start().starts_with("[{") {
+        of_json(text)
     } else {
-        of_toml(&text)
-    };
-    let mut rules = rules.with_context(|| name.clone())?;
+        of_toml(text)
+    }?;
     for rule in &mut rules {
         rule.changed = None;
     }
     if rules.is_empty() {
-        bail!("{name} holds no rule");
+        bail!("it holds no rule");
     }
     Ok(rules)
 }
