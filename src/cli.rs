@@ -37,7 +37,7 @@ pub enum Command {
     /// Turn the configuration of marathon-lb or Bamboo into one of Causeway's, and tell what has no counterpart.
     Import(import::ImportArgs),
     /// Read and write rules, through the API of a Causeway that runs.
-    Rules(rules::RulesArgs),
+    Rules(Box<rules::RulesArgs>),
     /// Say who may log in to Causeway.
     #[command(subcommand)]
     User(users::UserCommand),

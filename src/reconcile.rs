@@ -11,8 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
-use crate::haproxy::trial::Trial;
-use crate::haproxy::{Applied, Driver, HaproxyError};
+use crate::haproxy::{Applied, Driver, HaproxyError, trial::Trial};
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
 use crate::render::{Files, TemplateError};
@@ -196,9 +195,7 @@ impl Reconciler {
                     self.round().await;
                 }
                 Some(ordered) = self.outside.orders.recv() => self.obey(ordered).await,
-                Some(asker) = self.outside.copies.recv() => {
-                    let _gave_up = asker.send(self.desired.clone());
-                }
+                Some(asker) = self.outside.copies.recv() => drop(asker.send(self.desired.clone())),
                 written = self.writer.done(), if writing => self.written(written),
                 found = audit::done(&mut self.auditing), if auditing => self.audited(found).await,
                 _ = advance.tick(), if leaving => self.advance().await,

@@ -17,6 +17,7 @@ use crate::view::View;
 mod frontends;
 mod guards;
 mod hints;
+mod keyed;
 mod lookup;
 #[cfg(test)]
 mod tests;
@@ -334,14 +335,14 @@ pub fn way(known: &Known<'_>, asked: &Asked, frontend: Option<&Frontend>) -> Way
         }
         FrontendKind::AppId => {
             let said = known.verdict.map(|verdict| verdict.by_app_id.as_deref());
-            let found = lookup::by_app_id(known, asked, said);
+            let found = keyed::by_app_id(known, asked, said);
             way.steps.push(found.step);
             way.differs = found.differs;
             found.backend
         }
         FrontendKind::ServicePorts => {
             let said = known.verdict.map(|verdict| verdict.by_port.as_deref());
-            let found = lookup::by_port(known, asked.port.unwrap_or(frontend.port), said);
+            let found = keyed::by_port(known, asked.port.unwrap_or(frontend.port), said);
             way.steps.push(found.step);
             way.differs = found.differs;
             found.backend

@@ -156,6 +156,10 @@ pub(super) fn keep(
     let dir = generation.made_of();
     make_private_dir(&dir)?;
     link(&state_dir.join(good::FILE), &dir.join(good::FILE))?;
+    // Other templates make another generation.
+    if dir.join(TEMPLATES).exists() {
+        return Ok(());
+    }
     let json = serde_json::to_vec(&templates.kept()).unwrap_or_default();
     replace_file(&dir.join(TEMPLATES), &json, 0o600)
 }

@@ -25,8 +25,8 @@ pub(super) fn of(known: &Known<'_>, asked: &Asked) -> Vec<String> {
         routes.any(|route| route.matches.host() == Some(&*host))
     };
     for app in known.view.apps.values() {
-        let names = |(_, value): &(&Box<str>, &Box<str>)| value.to_ascii_lowercase().contains(&host);
-        if let Some((label, _)) = app.labels.iter().find(names)
+        let names = |text: &str| text.to_ascii_lowercase().contains(&host);
+        if let Some((label, _)) = app.labels.iter().find(|(_, text)| names(text))
             && !leads(app)
         {
             hints.push(format!("{} names {host} in its label {label}, but has no route for it", app.id));

@@ -139,13 +139,13 @@
   let dragged = null;
   const rows = () => [...document.querySelectorAll("[data-sortable] > tr[data-ordered]")];
   const prepare = () => {
-    for (const row of rows()) row.draggable = true;
+    for (const row of document.querySelectorAll("[data-sortable] > tr[data-movable]")) row.draggable = true;
     for (const field of document.querySelectorAll("[data-file-into]")) field.hidden = false;
   };
   const over = (event) => event.target.closest?.("[data-sortable] > tr[data-ordered]");
   const clear = () => { for (const row of document.querySelectorAll("tr.over")) row.classList.remove("over"); };
   document.addEventListener("dragstart", (event) => {
-    dragged = over(event) ?? null;
+    dragged = event.target.closest?.("[data-sortable] > tr[data-movable]") ?? null;
     if (!dragged) return;
     dragged.classList.add("dragged");
     event.dataTransfer.effectAllowed = "move";
@@ -162,10 +162,10 @@
     const row = over(event);
     if (!dragged || !row || row === dragged) return;
     event.preventDefault();
-    // Downwards it takes the place behind, upwards the one before.
+    // Downwards it takes the place behind, upwards, and from among those without an order, the one before.
     const all = rows();
     const [from, to] = [all.indexOf(dragged), all.indexOf(row)];
-    const before = to > from ? all[to + 1] : row;
+    const before = from >= 0 && to > from ? all[to + 1] : row;
     const form = document.getElementById("move");
     form.elements.app.value = dragged.dataset.rule;
     form.elements.version.value = dragged.dataset.version;

@@ -23,6 +23,7 @@ mod raw;
 mod recovery;
 mod rest_rules;
 mod rule_2;
+mod rules_cli;
 mod rules_file;
 mod rules_meaning;
 mod rules_that_hold;

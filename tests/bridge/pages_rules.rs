@@ -108,7 +108,8 @@ async fn pages_why_shows_the_way_of_a_request_step_by_step() {
     browser.go("/why").await;
     browser.fill("[name=url]", "http://shop.example.com/api/carts").await;
     browser.press("Ask HAProxy").await;
-    let lead = browser.says("#result .lead", "answers").await;
+    browser.says("#result .lead", "answers").await;
+    let lead = browser.text("#result .lead").await;
     assert!(lead.contains("/shop/api"), "{lead}");
     browser.says("#result", "HAProxy itself named the backend").await;
     let won = browser.texts(".candidates .won .whose").await;
@@ -119,7 +120,8 @@ async fn pages_why_shows_the_way_of_a_request_step_by_step() {
 
     // The address of the page is the question, without scripts too.
     browser.go("/why?url=shop.example.com/&header=X-Team%3A+blue&from=10.1.2.3").await;
-    let lead = browser.says("#result .lead", "answers").await;
+    browser.says("#result .lead", "answers").await;
+    let lead = browser.text("#result .lead").await;
     assert!(lead.contains("/shop/api"), "{lead}");
     browser.go("/why?url=http://nobody.example.com/").await;
     browser.says("#result .lead", "404").await;
@@ -150,6 +152,17 @@ async fn pages_rules_are_written_ordered_and_never_lost() {
     browser.run(numbers, json!([])).await;
     until("the dragged rule to be first", async || {
         (order(&browser).await.first()? == "/shop/web").then_some(())
+    })
+    .await;
+    let unordered = numbers
+        .replace(
+            "const r = [...",
+            "const o = document.querySelector(\"tr[data-rule='/other/app']\"); const r = [...",
+        )
+        .replace("r[1]", "o");
+    browser.run(&unordered, json!([])).await;
+    until("the rule without an order to have one", async || {
+        (order(&browser).await.first()? == "/other/app").then_some(())
     })
     .await;
     browser.press("Enable the rule for /other/app").await;
@@ -197,7 +210,8 @@ async fn pages_rules_are_written_ordered_and_never_lost() {
     assert_eq!(put.send().await.unwrap().status(), 200);
     browser.fill("[name='route.0.0.value']", "mine.example.com").await;
     browser.press("Store the change").await;
-    let told = browser.says("#conflict", "Somebody else changed this rule").await;
+    browser.says("#conflict", "Somebody else changed this rule").await;
+    let told = browser.text("#conflict").await;
     assert!(told.contains("theirs.example.com") && told.contains("mine.example.com"), "{told}");
     let kept =
         browser.run("return document.querySelector(\"[name='route.0.0.value']\").value", json!([])).await;

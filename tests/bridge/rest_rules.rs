@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::stage::{Stage, app, until, vhost};
 
 /// A stage whose API anybody may use, with a plain app and one that has a host by its label.
-async fn open_stage() -> Stage {
+pub(crate) async fn open_stage() -> Stage {
     let mut stage = Stage::set().await;
     stage.config.web.auth = WebAuth::None;
     let apps = vec![app("/plain", 1, 10_001, json!({})), vhost("/web", 1, "web.example.com")];
@@ -19,18 +19,18 @@ async fn open_stage() -> Stage {
     stage
 }
 
-fn asking(stage: &Stage, method: Method, path: &str) -> RequestBuilder {
+pub(crate) fn asking(stage: &Stage, method: Method, path: &str) -> RequestBuilder {
     stage.client.request(method, format!("http://{}{path}", stage.web.unwrap()))
 }
 
-struct Told {
-    status: u16,
-    etag: String,
-    kind: String,
-    body: Value,
+pub(crate) struct Told {
+    pub(crate) status: u16,
+    pub(crate) etag: String,
+    pub(crate) kind: String,
+    pub(crate) body: Value,
 }
 
-async fn told(request: RequestBuilder) -> Told {
+pub(crate) async fn told(request: RequestBuilder) -> Told {
     let response = request.send().await.unwrap();
     let header = |name: &str| {
         response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
@@ -411,7 +411,7 @@ async fn each_role_writes_what_is_its_own() {
     let put = async |token: Option<&str>, app: &str, rule: Value| {
         let request =
             asking(&stage, Method::PUT, &format!("/api/v2/rules{app}")).header("If-None-Match", "*");
-        let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+        let request = token.into_iter().fold(request, RequestBuilder::bearer_auth);
         told(request.json(&rule)).await
     };
     let rule = |host: &str| json!({ "routes": [{ "host": host }], "why": "new name" });
@@ -451,59 +451,4 @@ async fn each_role_writes_what_is_its_own() {
     assert_eq!(bamboo.status, 403, "{}", bamboo.body);
     let log = std::fs::read_to_string(stage.config.haproxy.state_dir.join("audit.log")).unwrap();
     assert!(log.contains("new name") && log.contains("/team-a/web"), "{log}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_writes_rules_through_the_socket() {
-    let stage = open_stage().await;
-    let socket = stage.config.web_socket();
-    let causeway = async |args: &[&str]| {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_causeway"));
-        let output = command.args(["rules", "--socket"]).arg(&socket).args(args).output().await.unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.success(), text(&output.stdout), text(&output.stderr))
-    };
-    let (good, out, error) =
-        causeway(&["set", "/plain", "--host", "cli.example.com", "--why", "by hand", "--dry-run"]).await;
-    assert!(good && out.contains("+cli.example.com"), "{out}{error}");
-    assert_eq!(causeway(&["list"]).await.1, "APP  ORDER  ROUTES  CHANGED\n");
-    let (good, out, error) =
-        causeway(&["set", "/plain", "--host", "cli.example.com", "--why", "by hand"]).await;
-    assert!(good && out == "/plain: created\n", "{out}{error}");
-    stage.served("cli.example.com", "/", "/plain").await;
-    let (_, list, _) = causeway(&["list"]).await;
-    assert!(list.contains("/plain  -      cli.example.com") && list.contains("by hand"), "{list}");
-    let (good, got, _) = causeway(&["get", "/plain"]).await;
-    assert!(good && got.contains("host = \"cli.example.com\""), "{got}");
-    let (good, _, error) =
-        causeway(&["set", "/plain", "--host", "x.example.com", "--if-version", "old"]).await;
-    assert!(!good && error.contains("has changed meanwhile"), "{error}");
-
-    // What is exported can be imported, as TOML and as JSON; so can what Bamboo has.
-    let (toml, json) = (stage.path("export.toml"), stage.path("export.json"));
-    std::fs::write(&toml, causeway(&["export"]).await.1).unwrap();
-    std::fs::write(&json, causeway(&["export", "--json"]).await.1).unwrap();
-    assert_eq!(causeway(&["import", toml.to_str().unwrap()]).await.1, "/plain: unchanged\n");
-    let (good, out, error) = causeway(&["rm", "/plain"]).await;
-    assert!(good && out == "/plain: taken away\n", "{out}{error}");
-    stage.answers("cli.example.com", "/", 404).await;
-    assert_eq!(causeway(&["import", json.to_str().unwrap()]).await.1, "/plain: created\n");
-    stage.served("cli.example.com", "/", "/plain").await;
-    let bamboo = stage.path("bamboo.json");
-    std::fs::write(&bamboo, r#"{"/web":{"Id":"/web","Acl":"hdr(host) -i bamboo.example.com","Config":{"Acl":"hdr(host) -i bamboo.example.com"}},
-        "/plain":{"Id":"/plain","Acl":"src -f /etc/shadow","Config":null}}"#).unwrap();
-    let (good, _, error) = causeway(&["import", bamboo.to_str().unwrap(), "--dry-run"]).await;
-    assert!(!good && error.contains("/etc/shadow"), "{error}");
-    let (good, out, error) = causeway(&["import", bamboo.to_str().unwrap()]).await;
-    assert!(!good && out.contains("/web: created") && out.contains("/plain: refused"), "{out}{error}");
-    stage.served("bamboo.example.com", "/", "/web").await;
-    let (good, _, error) = causeway(&["get", "/nobody"]).await;
-    assert!(!good && error.contains("there is no rule for /nobody"), "{error}");
-    let fleet = told(asking(&stage, Method::GET, "/api/v2/fleet")).await.body;
-    let node = &fleet["nodes"][0];
-    assert_eq!(
-        (fleet["nodes"].as_array().unwrap().len(), &node["this"], &node["rules"]),
-        (1, &json!(true), &json!(2))
-    );
-    assert!(node["applied_at"].is_string() && node["version"] == env!("CARGO_PKG_VERSION"), "{node}");
 }

@@ -4,7 +4,7 @@ use causeway::config::{RuleStoreKind, WebAuth};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::ensemble::{BASE, Ensemble, bamboo_puts};
+use crate::ensemble::{BASE, DEADLINE, Ensemble, bamboo_puts};
 use crate::stage::{Stage, app, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,6 +26,7 @@ async fn the_api_writes_what_bamboo_reads_and_says_when_zookeeper_is_away() {
     let put = async |condition: (&str, &str), host: &str| {
         let request = stage.client.request(Method::PUT, url("/api/v2/rules/plain"));
         let request = request
+            .timeout(DEADLINE)
             .header(condition.0, condition.1)
             .json(&json!({ "routes": [{ "host": host }], "why": "test" }));
         let response = request.send().await.unwrap();
@@ -51,7 +52,8 @@ async fn the_api_writes_what_bamboo_reads_and_says_when_zookeeper_is_away() {
     );
 
     // We are there for the others to see.
-    let fleet: Value = stage.client.get(url("/api/v2/fleet")).send().await.unwrap().json().await.unwrap();
+    let fleet: Value =
+        stage.client.get(url("/api/v2/fleet")).timeout(DEADLINE).send().await.unwrap().json().await.unwrap();
     let id = fleet["nodes"][0]["id"].as_str().unwrap().to_owned();
     until("our presence", async || {
         let node = bamboo.get_data(&format!("{BASE}-causeway/presence/{id}")).await.ok()?;
@@ -67,7 +69,8 @@ async fn the_api_writes_what_bamboo_reads_and_says_when_zookeeper_is_away() {
     assert!(body["detail"].as_str().unwrap().contains("ZooKeeper"), "{body}");
     let list = stage.client.get(url("/api/v2/rules")).send().await.unwrap();
     assert_eq!(list.status(), StatusCode::OK, "what was read last is shown");
-    let fleet: Value = stage.client.get(url("/api/v2/fleet")).send().await.unwrap().json().await.unwrap();
+    let fleet: Value =
+        stage.client.get(url("/api/v2/fleet")).timeout(DEADLINE).send().await.unwrap().json().await.unwrap();
     assert!(fleet["error"].is_string() && fleet["nodes"][0]["this"] == true, "{fleet}");
     stage.served("bamboo.example.com", "/", "/plain").await;
 }

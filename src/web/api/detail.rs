@@ -242,7 +242,7 @@ pub(in crate::web) async fn service(
         servers: servers_of(found, known, &brought, live),
         figures: rows.figures_of(id).map(|each| figures_of(&each.figures)),
         haproxy_error,
-        problems: of_service(&view, &brought.put_aside, id),
+        problems: of_service(&view, &brought, id).map(ShownProblem::from).collect(),
         config: block
             .map(|(text, block)| without_secrets(&block.text(text.is_dynamic(&block.service.backend)))),
         changes: history

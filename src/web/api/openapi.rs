@@ -61,8 +61,8 @@ struct Errors;
 impl Modify for Errors {
     fn modify(&self, document: &mut Document) {
         let content = || Content::new(Some(Ref::from_schema_name("ErrorShown")));
-        let login = || {
-            let described = ResponseBuilder::new().description("This needs a login");
+        let error = |description: &str| {
+            let described = ResponseBuilder::new().description(description);
             described.content("application/problem+json", content()).build()
         };
         for item in document.paths.paths.values_mut() {
@@ -77,7 +77,18 @@ impl Modify for Errors {
                         response.content.insert("application/problem+json".to_owned(), content());
                     }
                 }
-                responses.entry("401".to_owned()).or_insert_with(|| login().into());
+                let of_body = operation.request_body.is_some();
+                for (status, description, applies) in [
+                    ("400", "An id or a parameter that cannot be understood", true),
+                    ("401", "This needs a login", true),
+                    ("413", "The body is too large", of_body),
+                    ("415", "The body is not JSON", of_body),
+                    ("422", "A value that cannot be used", of_body),
+                ] {
+                    if applies {
+                        responses.entry(status.to_owned()).or_insert_with(|| error(description).into());
+                    }
+                }
             }
         }
     }

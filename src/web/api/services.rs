@@ -10,6 +10,7 @@ use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::shown::of_service;
 use super::{Asked, page};
 use crate::haproxy::stats::ServiceFigures;
 use crate::model::{App, Mode, RouteMatch, Service, ServiceId};
@@ -134,7 +135,6 @@ impl Rows<'_> {
         let in_force = self.in_force(service);
         let figures = self.figures_of(&service.id);
         let serving = self.serving(service);
-        let of_block = usize::from(self.brought.put_aside.contains_key(&service.id));
         ServiceRow {
             app: service.id.app.to_string(),
             port_index: Some(service.id.port_index),
@@ -146,7 +146,7 @@ impl Rows<'_> {
             servers_total: service.instances,
             requests_per_second: figures.and_then(|each| each.rates).map(|rates| rates.requests),
             errors_per_second: figures.and_then(|each| each.rates).map(|rates| rates.errors),
-            problems: self.view.problems_of(&service.id.app).count() + of_block,
+            problems: of_service(self.view, self.brought, &service.id).count(),
         }
     }
 

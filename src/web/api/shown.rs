@@ -12,8 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Asked, page};
 use crate::history::moment;
 use crate::model::ServiceId;
-use crate::reconcile::desired::PutAside;
-use crate::reconcile::standing::Running;
+use crate::reconcile::standing::{Brought, Running};
 use crate::view::{Noted, View};
 use crate::web::{ApiError, Caller, Seen};
 
@@ -50,9 +49,13 @@ impl From<&Noted> for ShownProblem {
 }
 
 /// What is wrong with one service: with its app, or with its block.
-pub(super) fn of_service(view: &View, put_aside: &PutAside, id: &ServiceId) -> Vec<ShownProblem> {
-    let of_block = put_aside.get(id).map(|aside| &aside.noted);
-    view.problems_of(&id.app).chain(of_block).map(ShownProblem::from).collect()
+pub(super) fn of_service<'a>(
+    view: &'a View,
+    brought: &'a Brought,
+    id: &'a ServiceId,
+) -> impl Iterator<Item = &'a Noted> {
+    let of_block = brought.put_aside.get(id).map(|aside| &aside.noted);
+    view.problems_of(&id.app).chain(of_block).chain(brought.lacking.get(id))
 }
 
 /// Which problems.

@@ -88,7 +88,7 @@ impl ShownApp {
                 (!pairs.is_empty()).then_some(pairs)
             };
         let is_named = |name: &str| named.iter().any(|each| each == name);
-        let shown = |(name, value): (&'_ Box<str>, &'_ Box<str>)| match is_secret(name) {
+        let shown = |name: &str, value: &str| match is_secret(name) {
             true => MASKED.to_owned(),
             false => value.to_string(),
         };
@@ -116,9 +116,13 @@ impl ShownApp {
             service_port: ports.first().copied().unwrap_or_default(),
             service_ports: (!ports.is_empty()).then_some(ports),
             env: texts(
-                &mut app.env.iter().filter(|(name, _)| is_named(name)).map(|pair| (pair.0, shown(pair))),
+                &mut app
+                    .env
+                    .iter()
+                    .filter(|(name, _)| is_named(name))
+                    .map(|pair| (pair.0, shown(pair.0, pair.1))),
             ),
-            labels: texts(&mut app.labels.iter().map(|pair| (pair.0, shown(pair)))),
+            labels: texts(&mut app.labels.iter().map(|pair| (pair.0, shown(pair.0, pair.1)))),
             split_id: id.split('/').map(str::to_owned).collect(),
             ip_address: IpAddress::default(),
         }
