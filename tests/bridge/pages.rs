@@ -415,7 +415,7 @@ async fn pages_of_ten_thousand_services_are_small_and_quick() {
         println!("{path}: first byte in {quickest:?}, {size} bytes");
         assert!(size < 200_000, "{path} has {size} bytes");
         // Without optimization, beside other tests; the bench has the figure of a release.
-        assert!(quickest < Duration::from_millis(500), "{path}: first byte in {quickest:?}");
+        assert!(quickest < Duration::from_secs(2), "{path}: first byte in {quickest:?}");
     }
     let browser = Browser::open(&stage).await;
     browser.go("/").await;
