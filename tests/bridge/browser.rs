@@ -37,6 +37,7 @@ impl Browser {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0)
+            .kill_on_drop(true)
             .spawn()
             .expect("chromedriver, of the package chromium-driver: make setup");
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
