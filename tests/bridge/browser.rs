@@ -84,13 +84,13 @@ impl Browser {
         serde_json::from_value(self.run(script, json!([selector])).await).unwrap()
     }
 
-    /// Waits until the first element that a selector finds has a text in it.
-    pub(crate) async fn says(&self, selector: &str, part: &str) {
+    /// Waits until the first element that a selector finds has a text in it, and says all of it.
+    pub(crate) async fn says(&self, selector: &str, part: &str) -> String {
         let begun = Instant::now();
         loop {
             let text = self.text(selector).await;
             if text.contains(part) {
-                return;
+                return text;
             }
             assert!(begun.elapsed() < PATIENCE, "{selector} does not say {part:?}, but {text:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;

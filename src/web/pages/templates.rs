@@ -118,10 +118,10 @@ fn time(at: &str, _: Kwargs, _: &State) -> Value {
 fn breakable(text: &str, _: Kwargs, _: &State) -> Value {
     let mut marked = String::with_capacity(text.len() * 2);
     for part in text.split_inclusive(['/', '-', '.', '_', ':', ',', '&', '=']) {
-        marked.push_str(&escaped(part));
-        if part.len() < text.len() {
+        if !marked.is_empty() {
             marked.push_str("<wbr>");
         }
+        marked.push_str(&escaped(part));
     }
     Value::safe_string(&marked)
 }

@@ -92,6 +92,12 @@ pub(super) const KINDS: Words = Words(&[
         "HAProxy or a template does not take what the app asks for; it serves as before, or is left out.",
     ),
     word(
+        "rolled_back",
+        "Rolled back",
+        "warn",
+        "Somebody went back to an earlier generation; what changed since has no effect until it is released.",
+    ),
+    word(
         "held",
         "Held",
         "warn",
