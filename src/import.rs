@@ -188,6 +188,10 @@ fn inline(value: &Value) -> String {
             serde_json::Value::from(text.as_str()).to_string().replace('\u{7f}', "\\u007f")
         }
         Value::Array(all) => format!("[{}]", all.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Value::Table(table) => {
+            let pairs = table.iter().map(|(key, value)| format!("{key:?} = {}", inline(value)));
+            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+        }
         other => other.to_string(),
     }
 }

@@ -1,10 +1,12 @@
 //! marathon-lb's command line and environment.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use toml::Value;
+
+use crate::services::raw;
 
 use super::{CERTIFICATES, ImportError, Imported, Secret, without_login};
 
@@ -330,12 +332,30 @@ impl Import {
         }
     }
 
+    /// Template labels go on as they are, and templates of the environment are kept; docs/raw.md has what is done with each.
     fn templates(&mut self) {
-        let is_template =
-            |name: &&String| name.starts_with("HAPROXY_") && !NO_TEMPLATES.contains(&name.as_str());
-        let names: Vec<String> = self.environment.keys().filter(is_template).cloned().collect();
-        if !names.is_empty() {
-            self.imported.note(format!("{}: see docs/marathon-lb.md, \"Templates\"", names.join(", ")));
+        self.imported.set("labels.raw", "allow", "its template labels, from any app");
+        let directory = self.environment.get("MESOS_SANDBOX").map(|dir| Path::new(dir).join("templates"));
+        if let Some(dir) = directory.filter(|dir| dir.is_dir()) {
+            self.imported.set("labels.templates_dir", dir.display().to_string(), "MESOS_SANDBOX");
+        }
+        let (mut templates, mut others) = (toml::Table::new(), Vec::new());
+        for (name, text) in &self.environment {
+            let Some(short) = name.strip_prefix("HAPROXY_") else { continue };
+            if raw::is_template(short) {
+                templates.insert(short.to_owned(), text.replace("\\n", "\n").into());
+            } else if !NO_TEMPLATES.contains(&name.as_str()) && !name.starts_with("HAPROXY_SSL_CERT") {
+                others.push(name.clone());
+            }
+        }
+        if !templates.is_empty() {
+            self.imported.set("labels.templates", templates, "HAPROXY_… of the environment");
+        }
+        if !others.is_empty() {
+            self.imported.note(format!(
+                "{}: none of marathon-lb's templates (docs/raw.md has them)",
+                others.join(", ")
+            ));
         }
     }
 

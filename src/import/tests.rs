@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::config::{Checks, Config, HaproxyMode, LabelOrder, PathEnd, RuleStoreKind};
+use crate::config::{Checks, Config, HaproxyMode, LabelOrder, PathEnd, RawLabels, RuleStoreKind};
 
 const RSA: &str = r#"{"uid":"mlb","private_key":"-----BEGIN KEY-----\nhunter2\n","login_endpoint":"https://m/acs/api/v1/auth/login"}"#;
 
@@ -43,6 +43,7 @@ fn typical_command_lines_become_configurations_that_load() {
                     && config.labels.checks == Checks::Both
                     && config.labels.order == LabelOrder::MarathonLb
                     && config.labels.paths == PathEnd::Prefixes
+                    && config.labels.raw == RawLabels::Allow
                     && config.haproxy.mode == HaproxyMode::Managed
             },
         ),
@@ -265,4 +266,15 @@ fn bamboos_file_and_its_variables_are_read_as_they_are() {
     std::fs::write(&path, "{").unwrap();
     let mistakes = Config::load_with(Some(&path), Vec::new()).unwrap_err().mistakes;
     assert!(mistakes[0].contains("production.json") && mistakes[0].contains("not JSON"), "{mistakes:?}");
+}
+
+#[test]
+fn templates_of_the_environment_are_kept_and_what_is_none_is_told() {
+    let head = "\\ntimeout http-request 5s\\n";
+    let environment =
+        [("HAPROXY_HTTP_FRONTEND_HEAD", head), ("HAPROXY_NO_SUCH", "x"), ("HAPROXY_SYSLOGD", "true")];
+    let (text, config) = marathon_lb("sse --group external", &environment);
+    assert_eq!(config.labels.templates["HTTP_FRONTEND_HEAD"], "\ntimeout http-request 5s\n");
+    assert_eq!(config.labels.templates.len(), 1);
+    assert!(text.contains("# * HAPROXY_NO_SUCH: none of marathon-lb's templates"), "{text}");
 }

@@ -16,9 +16,11 @@ pub(crate) async fn states(stage: &Stage) -> std::collections::BTreeMap<(String,
         parse_states(&command(socket, "show servers state", Duration::from_secs(2)).await.unwrap());
     let is_spare =
         |backend: &str| backend.strip_prefix(['h', 't']).is_some_and(|rest| rest.starts_with("_p"));
+    let of_an_app = |backend: &str| backend.starts_with("h_") || backend.starts_with("t_");
     // A spare that waits has nobody to show.
     states.retain(|(backend, _), state| {
-        !is_spare(backend) || state.endpoint != Some(causeway::placement::FREE_ENDPOINT)
+        of_an_app(backend) && !is_spare(backend)
+            || is_spare(backend) && state.endpoint != Some(causeway::placement::FREE_ENDPOINT)
     });
     states
 }

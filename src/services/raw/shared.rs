@@ -151,7 +151,7 @@ impl Asked {
         let makes_path =
             has_path && !name.contains("ROUTING") && !name.starts_with("BACKEND") && (!sni || only);
         let makes_host =
-            !sni && !name.contains("ROUTING") && !name.starts_with("BACKEND") && !(only && has_path);
+            !(sni || name.contains("ROUTING") || name.starts_with("BACKEND") || only && has_path);
         let mut lines = Vec::new();
         if makes_host {
             lines.push(format!("acl {} hdr(host) -i {host}", self.host_acl));
