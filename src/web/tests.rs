@@ -128,7 +128,7 @@ async fn pages_are_what_they_say_and_nothing_else_is_there() {
     let body: BTreeMap<String, serde_json::Value> = serde_json::from_str(body).unwrap();
     assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(body["sources"][0]["name"], "marathon");
-    assert_eq!(status(&served.get("/", "localhost").await), "404");
+    assert_eq!(status(&served.get("/nothing", "localhost").await), "404");
     let post = "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&served.say(post).await), "401");
     let long =
