@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::{Config, HaproxyConfig};
 use crate::durable::FileError;
-use crate::haproxy::{Applied, Driver, HaproxyError, trial::Trial};
+use crate::haproxy::{Driver, HaproxyError, trial::Trial};
 use crate::model::ServiceId;
 use crate::plan::{Reason, Step};
 use crate::render::{Files, TemplateError};
@@ -492,16 +492,6 @@ impl Reconciler {
                 tracing::warn!("{error}; HAProxy is reloaded to make sure");
                 false
             }
-        }
-    }
-}
-
-impl Applied {
-    /// The word for it, and how long it took.
-    pub(crate) fn how(self) -> (&'static str, Duration) {
-        match self {
-            Self::Started { took } => ("start", took),
-            Self::Reloaded { took } => ("reload", took),
         }
     }
 }

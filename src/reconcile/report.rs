@@ -59,6 +59,16 @@ fn what(events: &[Happened]) -> String {
     if what.is_empty() { "configuration".to_owned() } else { what.join("; ") }
 }
 
+impl Applied {
+    /// The word for it, and how long it took.
+    pub(crate) fn how(self) -> (&'static str, Duration) {
+        match self {
+            Self::Started { took } => ("start", took),
+            Self::Reloaded { took } => ("reload", took),
+        }
+    }
+}
+
 impl From<&RoundError> for Failure {
     fn from(error: &RoundError) -> Self {
         match error {
