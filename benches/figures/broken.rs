@@ -23,7 +23,13 @@ pub(crate) async fn bench(dir: &Path) -> Result<Table> {
     let all: Vec<Value> = (0..sound).map(|n| app(n, TASKS)).collect();
     say(&format!("{sound} apps that are sound …"));
     let (without, _, _) = run(&dir.join("sound"), &all, sound).await?;
-    let broken: Vec<Value> = (0..BROKEN).map(broken).collect();
+    let mut broken: Vec<Value> = (0..BROKEN).map(broken).collect();
+    // It has what some of the broken ones want too.
+    let mut holder = app(sound, 1);
+    holder["id"] = json!("/zy-holder");
+    holder["labels"] = labels("holder.example.com");
+    holder["labels"]["HAPROXY_0_PORT"] = json!("25000");
+    broken.push(holder);
     say(&format!("… and {BROKEN} that are broken …"));
     let all: Vec<Value> = all.into_iter().chain(broken).collect();
     let (with, served, listed) = run(&dir.join("broken"), &all, sound).await?;
@@ -81,7 +87,7 @@ fn broken(n: usize) -> Value {
     let kinds: [(&str, &str); 20] = [
         ("HAPROXY_0_PORT", "abc"),
         ("HAPROXY_0_PORT", "8000"),
-        // All of them want the same one.
+        // Somebody has it.
         ("HAPROXY_0_PORT", "25000"),
         ("HAPROXY_0_VHOST", "app-0.example.com"),
         ("HAPROXY_0_VHOST", "a b.example.com"),

@@ -188,7 +188,9 @@ impl Desired {
             Some(service) => self.services.insert(id.clone(), service),
             None => self.services.remove(&id),
         };
-        let came_or_went = old.is_some() != self.services.contains_key(&id);
+        let new = self.services.get(&id);
+        let came_or_went = old.is_some() != new.is_some();
+        let same = matches!((&old, new), (Some(old), Some(new)) if old.same_shape(new));
         self.before.entry(id.clone()).or_insert(old);
         match (self.quarantine.get(&id), self.definition(&id)) {
             (Some(aside), Some(service)) if aside.refused.same_shape(&service) => {}
@@ -199,6 +201,9 @@ impl Desired {
         self.refresh(&id);
         if came_or_went {
             self.refresh_later(&id);
+        }
+        if same {
+            return;
         }
         // What they fall back to may belong to this one now.
         let aside: Vec<ServiceId> = self

@@ -330,3 +330,50 @@ async fn pages_changes_tell_what_happened_and_lead_back() {
     .await;
     assert!(!stage.current().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_rules_show_hostile_texts_as_texts_and_a_thousand_rules_in_parts() {
+    let mut stage = Stage::set().await;
+    stage.config.web.auth = WebAuth::None;
+    let evil = r#"\"><script>alert(1)</script><img src=x onerror=alert(1)>"#;
+    let mut rules = format!(
+        "[[rule]]\napp = \"/shop/web\"\norder = 1\nchanged = {{ by = \"{evil}\", at = \"{evil}\", why = \"{evil}\" }}\n\
+         config = {{ evil = \"{evil}\" }}\n[[rule.route]]\nacl = 'hdr_sub(user-agent) \"<script>alert(1)</script>\"'\n\
+         [[rule.route]]\nhost = \"evil.example.com\"\n"
+    );
+    for n in 0..250 {
+        rules.push_str(&format!(
+            "[[rule]]\napp = \"/many/app-{n:03}\"\n[[rule.route]]\nhost = \"app-{n}.example.com\"\n"
+        ));
+    }
+    std::fs::write(stage.path("rules.toml"), rules).unwrap();
+    stage.marathon.create_apps(vec![app("/shop/web", 1, 0, json!({}))]).await.unwrap();
+    stage.bridge();
+    stage.served("evil.example.com", "/", "/shop/web").await;
+    let browser = Browser::open(&stage).await;
+    let url = "/why?url=http%3A%2F%2Fevil.example.com%2F%3Cscript%3Ealert(1)%3C%2Fscript%3E&header=X%3A+%3Cscript%3Ealert(1)%3C%2Fscript%3E";
+    for path in [
+        "/rules",
+        "/rules/edit?app=/shop/web",
+        "/rules/edit?app=%22%3E%3Cscript%3E",
+        "/rules?q=%3Cscript%3E&done=%3Cscript%3E",
+        url,
+        "/changes",
+        "/changes/1",
+        "/changes/config?q=%3Cscript%3E",
+    ] {
+        browser.go(path).await;
+        browser.says("h1", "").await;
+        assert_eq!(browser.complaints().await, Vec::<String>::new(), "{path}");
+        let scripts =
+            browser.run("return document.querySelectorAll('main script, main img').length", json!([])).await;
+        assert_eq!(scripts, json!(0), "{path}");
+    }
+    browser.go("/rules").await;
+    assert_eq!(browser.texts(".rules tbody tr").await.len(), 100);
+    browser.says(".rules", "<script>alert(1)</script>").await;
+    browser.click_on("More rules").await;
+    browser.click_on("More rules").await;
+    browser.says("#list", "/many/app-249").await;
+    assert_eq!(browser.texts(".rules tbody tr").await.len(), 51);
+}

@@ -179,10 +179,20 @@ pub(super) async fn compare(
     asks: Result<Query<Two>, QueryRejection>,
 ) -> Result<Response, PageError> {
     let Query(asks) = asks?;
-    let between = Between { from: asks.from.parse().ok(), to: asks.to.parse().ok() };
+    let between_to = asks.to.parse().ok();
+    let between = Between { from: asks.from.parse().ok(), to: between_to };
     let found = config::diff(reader.caller.clone(), State(seen.running.clone()), Asked(between)).await;
     let diff = found.map_err(|error| PageError::to(&reader, error).back_to("/changes".to_owned()))?;
-    let content = Difference { asks: &asks, diff, list: generations(&reader, &seen).await? };
+    let list = generations(&reader, &seen).await?;
+    // What the API takes where nobody said.
+    let current = list.generations.iter().find(|each| each.current).map(|each| each.number);
+    let to = between_to.or(current);
+    let from = asks.from.parse().ok().or_else(|| {
+        list.generations.iter().map(|each| each.number).find(|number| to.is_some_and(|to| *number < to))
+    });
+    let said = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let asks = Two { from: said(from), to: said(to) };
+    let content = Difference { asks: &asks, diff, list };
     Ok(reader.page("difference.html", Screen::Changes, "What differs", &content))
 }
 

@@ -22,6 +22,8 @@ mod verdict;
 
 /// The steps between the orders that are given out, so that there is room between two.
 const GAP: i64 = 10;
+/// Rules on one page.
+const SHOWN: usize = 100;
 
 /// What the list asks for.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -31,6 +33,8 @@ pub(super) struct Asks {
     /// The app whose rule was just saved, for a word about it.
     done: String,
     what: String,
+    /// How many of those that were found are left out before the first.
+    from: usize,
 }
 
 /// A rule in the list.
@@ -55,6 +59,9 @@ struct Content<'a> {
     asks: &'a Asks,
     rows: Vec<Row>,
     total: usize,
+    /// How many were found, and the way to those that are not on this page.
+    found: usize,
+    next_url: Option<String>,
     problems: Vec<Problem>,
     may_order: bool,
     may_write: bool,
@@ -103,10 +110,14 @@ pub(super) async fn list(
             || row.rule.app.as_str().to_lowercase().contains(&wanted)
             || row.routes_shown.iter().any(|route| route.to_lowercase().contains(&wanted))
     };
-    let rows = rules.iter().map(row).filter(has).collect();
+    let found: Vec<Row> = rules.iter().map(row).filter(has).collect();
+    let next = asks.from + SHOWN;
+    let next_url = (found.len() > next).then(|| format!("/rules?q={}&from={next}", in_url(&asks.q)));
     let content = Content {
         asks: &asks,
-        rows,
+        found: found.len(),
+        rows: found.into_iter().skip(asks.from).take(SHOWN).collect(),
+        next_url,
         total,
         problems,
         may_order: reader.caller.is_admin(),
