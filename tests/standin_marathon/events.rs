@@ -24,7 +24,7 @@ async fn a_stream_is_byte_for_byte_jettys() {
     let bench = Bench::with(options).await;
     let mut stream = bench.stream("").await;
     stream.until(|said| said.ends_with("\r\n\r\n\r\n")).await;
-    bench.post("/standin/events", json!({"eventType": "x", "timestamp": "t", "a": 1})).await;
+    bench.post("/standin/events", json!({"a": 1, "eventType": "x", "timestamp": "t"})).await;
     let said = stream.until(|said| said.contains("event: x") && said.ends_with("\r\n\r\n")).await;
     let published = r#"{"a":1,"eventType":"x","timestamp":"t"}"#;
     assert_eq!(with_fixed_values(&said).replace(published, r#"{"a":1}"#), WIRE);

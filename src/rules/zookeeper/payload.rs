@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::model::rule::Meaning;
 use crate::model::{AppId, Change, Rule, RuleRoute};
@@ -143,9 +143,7 @@ fn of_acl(app: &AppId, acl: &str) -> Rule {
 /// Writes a payload.
 pub(super) fn encode(rule: &Rule) -> Vec<u8> {
     // By key, as Bamboo writes it.
-    let config: Map<String, Value> =
-        config_of_rule(rule).into_iter().map(|(key, value)| (key, value.into())).collect();
-    serde_json::json!({ "version": "2", "config": config }).to_string().into_bytes()
+    serde_json::json!({ "config": config_of_rule(rule), "version": "2" }).to_string().into_bytes()
 }
 
 /// A rule as what Bamboo calls the config of a service. Where Bamboo's form says it all, nothing of ours is in it.
