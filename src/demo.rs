@@ -137,8 +137,10 @@ async fn wait_until_served(client: &reqwest::Client, port: u16, stop: &Cancellat
 }
 
 fn page(marathon: u16, http: u16, web: &str) -> String {
-    let mut page =
-        String::from("\nHAProxy serves what the stand-in Marathon runs. Try, in another terminal:\n\n");
+    let mut page = format!(
+        "\nWhat is live, and why: open http://{web}/ in a browser.\n\n\
+         HAProxy serves what the stand-in Marathon runs. Try, in another terminal:\n\n"
+    );
     for (name, host, path, _) in WAYS {
         let _infallible =
             writeln!(page, "  curl -H 'Host: {host}' http://127.0.0.1:{http}{path:<14} # {name}");
@@ -149,7 +151,7 @@ fn page(marathon: u16, http: u16, web: &str) -> String {
   echo hello | curl -s -m1 telnet://127.0.0.1:{TCP_PORT}                 # a TCP app, by its service port
   curl -H 'Host: unknown.example.com' http://127.0.0.1:{http}/        # nobody has it: 404
   curl http://127.0.0.1:{STATS_PORT}/metrics    http://127.0.0.1:{STATS_PORT}/haproxy?stats
-  curl http://{web}/metrics    http://{web}/status   # under the apps' own names
+  curl http://{web}/metrics    http://{web}/api/v2/services   # under the apps' own names
 
 Change what runs, and watch the line that says what happened and why:
 

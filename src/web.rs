@@ -135,7 +135,15 @@ async fn status(State(metrics): State<Metrics>) -> Response {
     Json(metrics.standing()).into_response()
 }
 
+/// Where tasks stand, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(task))]
+struct DescribedTask;
+
 /// Where a task stands, and whether it is safe to kill. A task that nobody knows is: nothing leads to it.
+#[utoipa::path(get, path = "/api/v2/tasks/{task}", tag = "services", params(("task" = String, Path, description = "The task's id")),
+    responses((status = 200, description = "`safe_to_kill`, why, each server that it is, and what workers of before have of it", body = Object),
+    (status = 503, description = "HAProxy does not answer")))]
 async fn task(State(running): State<Running>, Path(task): Path<String>) -> Response {
     let unavailable = |why: String| {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": why, "safe_to_kill": false })))

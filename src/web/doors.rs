@@ -33,7 +33,7 @@ mod audit;
 mod hosts;
 mod identity;
 mod passwords;
-mod session_api;
+pub(super) mod session_api;
 mod sessions;
 mod throttle;
 pub mod users;

@@ -13,7 +13,14 @@ pub(super) fn router() -> Router<Seen> {
     Router::new().route("/api/v2/fleet", get(show))
 }
 
+/// The fleet, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(show))]
+pub(super) struct Described;
+
 /// Everybody who is here. Where ZooKeeper does not answer, ourselves, and why there is nobody else.
+#[utoipa::path(get, path = "/api/v2/fleet", tag = "status",
+    responses((status = 200, description = "`nodes`: each with its host, version, and what it has applied and when; `error`: why there may be more", body = Object)))]
 async fn show(State(seen): State<Seen>, _reader: Caller) -> Response {
     Json(known(&seen).await).into_response()
 }

@@ -188,7 +188,19 @@ async fn the_description_names_what_is_there() {
     let document = stage.api("/openapi.json").await.unwrap();
     assert_eq!(document["openapi"], json!("3.1.0"));
     let paths = document["paths"].as_object().unwrap();
-    assert!(paths.len() >= 12, "{:?}", paths.keys());
+    for path in
+        ["/api/v2/rules/{app}", "/api/v2/fleet", "/api/v2/session", "/api/v2/tasks/{task}", "/api/v2/why"]
+    {
+        assert!(paths.contains_key(path), "{path} is not in {:?}", paths.keys());
+    }
+    // Each may ask for a login, whoever described it.
+    for (path, methods) in paths {
+        for (method, operation) in
+            methods.as_object().unwrap().iter().filter(|(_, each)| each["responses"].is_object())
+        {
+            assert!(operation["responses"].get("401").is_some(), "{method} {path}");
+        }
+    }
     for (path, methods) in paths.iter().filter(|(_, methods)| methods.get("get").is_some()) {
         // A stream does not end.
         if path.ends_with("/stream") {

@@ -33,13 +33,14 @@ use crate::web::Seen;
         super::why::why,
     ),
     components(schemas(ErrorShown)),
-    modifiers(&Errors),
     tags(
         (name = "services", description = "Services, and apps that are none"),
         (name = "problems", description = "What is wrong"),
         (name = "changes", description = "What changed"),
         (name = "config", description = "HAProxy's configuration"),
         (name = "status", description = "Sources, HAProxy, this process"),
+        (name = "rules", description = "What people write"),
+        (name = "session", description = "Who one is"),
     )
 )]
 struct Described;
@@ -102,6 +103,14 @@ pub(super) fn router() -> Router<Seen> {
 #[must_use]
 pub fn document() -> Document {
     let mut document = Described::openapi();
-    document.merge(crate::web::rules::Described::openapi());
+    for more in [
+        crate::web::rules::Described::openapi(),
+        crate::web::fleet::Described::openapi(),
+        crate::web::doors::session_api::Described::openapi(),
+        crate::web::DescribedTask::openapi(),
+    ] {
+        document.merge(more);
+    }
+    Errors.modify(&mut document);
     document
 }

@@ -7,6 +7,7 @@ use axum::{Extension, Form, Router};
 use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::identity::{self, NotKnown};
 use super::users::check_name;
@@ -17,8 +18,13 @@ use crate::web::pages::LOGIN;
 pub(super) const PATH: &str = "/api/v2/session";
 pub(super) const LOGOUT: &str = "/logout";
 
+/// Logging in and out, and who one is, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(show, log_in, end), components(schemas(Login, Who)))]
+pub(crate) struct Described;
+
 /// What one logs in with.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Login {
     user: String,
     password: String,
@@ -27,9 +33,11 @@ struct Login {
 }
 
 /// Who one is, and what one may do.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Who<'a> {
+    /// `name`, `role`, and the `prefixes` of an editor.
     #[serde(flatten)]
+    #[schema(value_type = Object)]
     identity: &'a super::Caller,
     /// How Causeway knows.
     by: &'a str,
@@ -42,6 +50,8 @@ pub(super) fn routes(doors: Doors) -> Router {
     Router::new().route(PATH, session).route(LOGOUT, post(log_out)).with_state(doors)
 }
 
+/// Who one is, and what one may do.
+#[utoipa::path(get, path = "/api/v2/session", tag = "session", responses((status = 200, body = Who)))]
 async fn show(Extension(identity): Extension<Identity>) -> Response {
     Json(who(&identity)).into_response()
 }
@@ -51,6 +61,9 @@ fn who(identity: &Identity) -> Who<'_> {
     Who { identity: caller, by: identity.by, may_write: caller.may_write(), is_admin: caller.is_admin() }
 }
 
+/// Logs in; the answer sets the cookie of a session.
+#[utoipa::path(post, path = "/api/v2/session", tag = "session", request_body = Login, responses((status = 200, body = Who),
+    (status = 429, description = "Too many wrong passwords: later"), (status = 503, description = "The session cannot be kept")))]
 async fn log_in(
     State(doors): State<Doors>,
     Extension(origin): Extension<Origin>,
@@ -114,6 +127,9 @@ async fn log_in(
     response
 }
 
+/// Logs out: the session ends, wherever its cookie is.
+#[utoipa::path(delete, path = "/api/v2/session", tag = "session", responses((status = 204, description = "There is no session any more"),
+    (status = 503, description = "It cannot be noted that it ended")))]
 async fn end(
     State(doors): State<Doors>,
     Extension(origin): Extension<Origin>,
