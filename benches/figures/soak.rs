@@ -100,7 +100,7 @@ async fn fault(marathon: &Marathon, causeway: &mut Causeway, n: u32) -> Result<(
         0 => marathon.send(Method::POST, "/standin/failover", &json!({ "pause_ms": 2_000 })).await.map(drop),
         1 => marathon.send(Method::POST, "/standin/close_streams", &Value::Null).await.map(drop),
         2 => {
-            let failing = json!({ "http": { "status": 503, "paths": ["/v2/apps"], "count": 20 } });
+            let failing = json!({ "http": { "status": 503 }, "paths": ["/v2/apps"], "count": 20 });
             marathon.send(Method::PUT, "/standin/faults", &failing).await.map(drop)
         }
         3 => causeway.kill_and_start(),
