@@ -1,18 +1,10 @@
 //! Each label, as a user sees it: an app with these labels, a request, and who answers.
 
-use serde_json::{Value, json};
-
-use crate::stage::{APP_ID, HTTP, HTTPS, Stage, app};
-
-/// What `openssl passwd -6` makes of "password".
-const HASH: &str =
-    "$6$abcdefgh$yVfUwsw5T.JApa8POvClA1pQ5peiq97DUNyXCZN5IrF.BMSkiaLQ5kvpuEm/VQ1Tvh/KV2TcaWh8qinoW5dhA1";
+use crate::asked::{Asking, labels, listen_for_tls};
+use crate::stage::{Stage, app};
 
 /// What every app of a table has: a name, labels of its first port without `HAPROXY_0_`, and requests with what comes of
-/// them: `WAY HOST/PATH [with NAME: VALUE] => what`, where the way is http, https, id (the app-id frontend), port or
-/// tls-port (its service port); HOST stands for a host of its own; and what comes is `app`, or a status
-/// (with `|` between two of which one is so, by version), or both with a text that the answer holds (its headers included, in
-/// lower case).
+/// them (`asked.rs`).
 type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
 const ROWS: &[Row] = &[
@@ -214,80 +206,10 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-fn own_host(name: &str) -> String {
-    format!("{name}.example.com")
-}
-
-fn labels(name: &str, labels: &[(&str, &str)]) -> Value {
-    let entries = labels.iter().map(|(label, value)| {
-        let value = value.replace("HOST", &own_host(name)).replace("HASH", HASH);
-        (format!("HAPROXY_0_{label}"), json!(value))
-    });
-    entries.collect::<serde_json::Map<_, _>>().into()
-}
-
-/// One request of a row: status and everything that the answer holds, in lower case; `None` where nothing answers.
-async fn ask(
-    client: &reqwest::Client,
-    stage: &Stage,
-    name: &str,
-    port: u16,
-    request: &str,
-) -> Option<(u16, String, String)> {
-    let (request, header) = request.split_once(" with ").unwrap_or((request, ""));
-    let (way, url) = request.split_once(' ').unwrap();
-    let (host, path) = url.split_once('/').unwrap();
-    let own = own_host(name);
-    let (scheme, port) = match way {
-        "http" => ("http", HTTP),
-        "https" => ("https", HTTPS),
-        "id" => ("http", APP_ID),
-        "tls-port" => ("https", port),
-        _ => ("http", port),
-    };
-    let url = format!("{scheme}://{}:{port}/{}", stage.host, path.replace("HOST", &own));
-    let mut request = client.get(url).header("Host", host.replace("HOST", &own));
-    if way == "id" {
-        request = request.header("X-Marathon-App-Id", format!("/{name}"));
-    }
-    if let Some((header, value)) = header.split_once(": ") {
-        request = request.header(header, value);
-    }
-    let response = request.send().await.ok()?;
-    let status = response.status().as_u16();
-    let app = response.headers().get("x-app").map(|app| app.to_str().unwrap().to_owned()).unwrap_or_default();
-    let mut all = String::new();
-    for (header, value) in response.headers() {
-        all.push_str(&format!("{header}: {}\n", value.to_str().unwrap_or_default()));
-    }
-    all.push_str(&response.text().await.ok()?);
-    Some((status, app, all.to_lowercase()))
-}
-
-fn expected(name: &str, what: &str, answer: Option<&(u16, String, String)>) -> bool {
-    let (who, text) = what.split_once(' ').unwrap_or((what, ""));
-    let Some((status, app, all)) = answer else { return who == "nothing" };
-    let right = match who {
-        "nothing" => false,
-        "app" => *status == 200 && *app == format!("/{name}"),
-        wanted => wanted.split('|').any(|wanted| status.to_string() == wanted),
-    };
-    let text = text.replace("HOST", &own_host(name)).to_lowercase();
-    right
-        && match text.strip_prefix('!') {
-            Some(absent) => !all.contains(absent),
-            None => all.contains(&text),
-        }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn each_label_does_what_it_says_and_a_bad_value_harms_nobody() {
     let mut stage = Stage::set().await;
-    let certificate = rcgen::generate_simple_self_signed(vec!["any.example.com".to_owned()]).unwrap();
-    let pem = format!("{}{}", certificate.cert.pem(), certificate.signing_key.serialize_pem());
-    std::fs::write(stage.path("any.pem"), pem).unwrap();
-    stage.config.tls.certificates = vec![stage.path("any.pem")];
-    stage.config.tls.dir = Some(stage.path(""));
+    listen_for_tls(&mut stage);
     stage.config.haproxy.service_port_range.last = 10_100;
     let port = |index: usize| 10_000 + u16::try_from(index).unwrap();
     let apps = ROWS.iter().enumerate();
@@ -296,21 +218,11 @@ async fn each_label_does_what_it_says_and_a_bad_value_harms_nobody() {
     stage.marathon.create_apps(apps.collect()).await.unwrap();
     stage.bridge();
     stage.served("vhost.example.com", "/", "/vhost").await;
-    let client = reqwest::Client::builder()
-        .danger_accept_invalid_certs(true)
-        .redirect(reqwest::redirect::Policy::none())
-        .http1_only()
-        .pool_max_idle_per_host(0)
-        .build()
-        .unwrap();
+    let asking = Asking::of(&stage);
     let mut wrong = Vec::new();
     for (index, (name, _, requests)) in ROWS.iter().enumerate() {
         for line in *requests {
-            let (request, what) = line.split_once(" => ").unwrap();
-            let answer = ask(&client, &stage, name, port(index), request).await;
-            if !expected(name, what, answer.as_ref()) {
-                wrong.push(format!("{name}: {line}\n    but {answer:?}"));
-            }
+            wrong.extend(asking.wrong(name, port(index), line).await);
         }
     }
     assert!(wrong.is_empty(), "{} of the table are not so:\n{}", wrong.len(), wrong.join("\n"));

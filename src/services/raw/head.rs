@@ -305,7 +305,7 @@ impl Reader {
                     let more: Vec<String> = words
                         .iter()
                         .filter(|word| !matches!(word.as_str(), "ssl" | "@certificates@"))
-                        .cloned()
+                        .map(|word| line::text(std::slice::from_ref(word)))
                         .collect();
                     let has_certificate = more.iter().any(|word| word == "crt" || word == "crt-list");
                     let taken = key == "haproxy.bind_https" && at == address && !has_certificate;
