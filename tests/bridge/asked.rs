@@ -1,7 +1,7 @@
 //! Requests of the tables that stand for the documentation of labels: `WAY HOST/PATH [with NAME: VALUE] => what`.
 //!
 //! The way is http, https, tls:NAME (https, with NAME as the name of the TLS connection), id (the app-id frontend), port or
-//! tls-port (the app's service port). HOST stands for a host of the app's own. What comes is `app`, or a status (with `|`
+//! tls-port (the app's service port), port@NUMBER, or port-of:ADDRESS (the service port there). HOST stands for a host of the app's own. What comes is `app`, or a status (with `|`
 //! between two of which one is so, by version), or `nothing`; and behind it a text that the answer holds, its headers included,
 //! in lower case, or with `!` does not hold.
 
@@ -89,11 +89,15 @@ impl Asking {
         let (scheme, port) = match way {
             "http" => ("http", HTTP),
             "id" => ("http", APP_ID),
-            "port" => ("http", port),
             "tls-port" => ("https", port),
+            _ if way.starts_with("port") => match way.strip_prefix("port@") {
+                Some(number) => ("http", number.parse().unwrap()),
+                None => ("http", port),
+            },
             _ => ("https", HTTPS),
         };
-        let at = way.strip_prefix("tls:").map_or(self.address.clone(), |name| name.replace("HOST", &own));
+        let at = way.strip_prefix("tls:").or(way.strip_prefix("port-of:")).unwrap_or(&self.address);
+        let at = at.replace("HOST", &own);
         let url = format!("{scheme}://{at}:{port}/{}", path.replace("HOST", &own));
         let mut request = self.client.get(url).header("Host", host.replace("HOST", &own));
         if way == "id" {

@@ -1,13 +1,16 @@
 //! Each label, as a user sees it: an app with these labels, a request, and who answers.
 
+use serde_json::json;
+
 use crate::asked::{Asking, labels, listen_for_tls};
 use crate::stage::{Stage, app};
 
 /// What every app of a table has: a name, labels of its first port without `HAPROXY_0_`, and requests with what comes of
 /// them (`asked.rs`).
-type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+pub(crate) type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
-const ROWS: &[Row] = &[
+/// The rows; those whose name holds `-bad` have a value that cannot be used in their last label.
+pub(crate) const ROWS: &[Row] = &[
     (
         "vhost",
         &[("VHOST", "HOST,also.HOST,*.w.HOST")],
@@ -181,7 +184,47 @@ const ROWS: &[Row] = &[
     ("mode-bad", &[("VHOST", "HOST"), ("MODE", "udp")], &["http HOST/ => app"]),
     ("balance", &[("VHOST", "HOST"), ("BALANCE", "hdr(X-User)")], &["http HOST/ with X-User: a => app"]),
     ("balance-bad", &[("VHOST", "HOST"), ("BALANCE", "fastest")], &["http HOST/ => app"]),
+    ("port", &[("VHOST", "HOST"), ("PORT", "10099")], &["port@10099 HOST/ => app", "port HOST/ => nothing"]),
     ("port-bad", &[("VHOST", "HOST"), ("PORT", "abc")], &["http HOST/ => app", "port HOST/ => app"]),
+    (
+        "bind-addr",
+        &[("VHOST", "HOST"), ("BIND_ADDR", "127.9.9.9")],
+        &["port-of:127.9.9.9 HOST/ => app", "port HOST/ => nothing", "http HOST/ => app"],
+    ),
+    ("bind-addr-bad", &[("VHOST", "HOST"), ("BIND_ADDR", "everywhere")], &["port HOST/ => app"]),
+    (
+        "bind-options",
+        &[("VHOST", "HOST"), ("BIND_OPTIONS", "accept-proxy")],
+        &["port HOST/ => nothing", "http HOST/ => app"],
+    ),
+    ("bind-options-bad", &[("VHOST", "HOST"), ("BIND_OPTIONS", "user root")], &["port HOST/ => app"]),
+    (
+        "ssl-cert",
+        &[("VHOST", "HOST"), ("SSL_CERT", "any.pem")],
+        &["tls-port HOST/ => app", "port HOST/ => nothing", "https HOST/ => app", "http HOST/ => app"],
+    ),
+    (
+        "ssl-cert-bad",
+        &[("VHOST", "HOST"), ("SSL_CERT", "/etc/shadow")],
+        &["tls-port HOST/ => nothing", "port HOST/ => nothing", "https HOST/ => app", "http HOST/ => app"],
+    ),
+    ("checks-bad", &[("VHOST", "HOST"), ("CHECKS", "mesos")], &["http HOST/ => app"]),
+    // Their second port has a health check by HTTP, which makes the mode http.
+    (
+        "health-index",
+        &[("BACKEND_HEALTHCHECK_PORT_INDEX", "-1")],
+        &["port HOST/ => app x-forwarded-proto: http"],
+    ),
+    (
+        "health-index-bad",
+        &[("BACKEND_HEALTHCHECK_PORT_INDEX", "first")],
+        &["port HOST/ => app !x-forwarded-proto"],
+    ),
+    (
+        "enabled-bad",
+        &[("VHOST", "HOST"), ("ENABLED", "perhaps")],
+        &["http HOST/ => 404", "port HOST/ => nothing"],
+    ),
     ("enabled", &[("VHOST", "HOST"), ("ENABLED", "no")], &["http HOST/ => 404", "port HOST/ => nothing"]),
     ("weight", &[("VHOST", "HOST"), ("BACKEND_WEIGHT", "10")], &["http HOST/api/x => app"]),
     ("weight-less", &[("VHOST", "weight.example.com,HOST"), ("PATH", "/api")], &["http HOST/api => app"]),
@@ -212,10 +255,19 @@ async fn each_label_does_what_it_says_and_a_bad_value_harms_nobody() {
     listen_for_tls(&mut stage);
     stage.config.haproxy.service_port_range.last = 10_100;
     let port = |index: usize| 10_000 + u16::try_from(index).unwrap();
-    let apps = ROWS.iter().enumerate();
-    let apps =
-        apps.map(|(index, (name, with, _))| app(&format!("/{name}"), 1, port(index), labels(name, with)));
-    stage.marathon.create_apps(apps.collect()).await.unwrap();
+    let app_of = |(index, (name, with, _)): (usize, &Row)| {
+        let mut app = app(&format!("/{name}"), 1, port(index), labels(name, with));
+        if name.starts_with("health-index") {
+            app["portDefinitions"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({ "port": port(index) + 200, "protocol": "tcp" }));
+            app["healthChecks"] =
+                json!([{ "protocol": "HTTP", "path": "/up", "portIndex": 1, "intervalSeconds": 1 }]);
+        }
+        app
+    };
+    stage.marathon.create_apps(ROWS.iter().enumerate().map(app_of).collect()).await.unwrap();
     stage.bridge();
     stage.served("vhost.example.com", "/", "/vhost").await;
     let asking = Asking::of(&stage);
@@ -226,6 +278,16 @@ async fn each_label_does_what_it_says_and_a_bad_value_harms_nobody() {
         }
     }
     assert!(wrong.is_empty(), "{} of the table are not so:\n{}", wrong.len(), wrong.join("\n"));
+    let problems = stage.api("/problems?limit=1000").await.unwrap();
+    let problems = problems["problems"].as_array().unwrap();
+    for (name, with, _) in ROWS.iter().filter(|(name, ..)| name.contains("-bad")) {
+        let label = format!("HAPROXY_0_{}", with.last().unwrap().0);
+        let is_told = problems.iter().any(|problem| {
+            problem["app"] == json!(format!("/{name}"))
+                && problem["message"].as_str().unwrap().contains(&label)
+        });
+        assert!(is_told, "{name}: {label} is not told");
+    }
     let config = stage.current();
     assert!(
         config.contains("balance hdr(X-User)\n")

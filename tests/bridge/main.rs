@@ -32,6 +32,7 @@ mod rules_that_hold;
 mod rules_trial;
 mod runtime;
 mod serving;
+mod shown;
 mod stage;
 mod tls;
 mod why;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::asked::{Asking, labels, listen_for_tls};
 use crate::stage::{Stage, app};
-use rows::{ROWS, Row};
+pub(crate) use rows::ROWS;
+use rows::Row;
 
 mod rows;
 

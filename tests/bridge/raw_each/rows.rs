@@ -1,21 +1,21 @@
 //! The table: what a text of each template says, and what a text does that cannot be used.
 
 /// A template, a text for it, and what is seen of both.
-pub(super) struct Row {
+pub(crate) struct Row {
     /// The template, without `HAPROXY_`.
-    pub(super) template: &'static str,
+    pub(crate) template: &'static str,
     /// The labels beside it, by their names without `HAPROXY_0_`.
-    pub(super) beside: &'static [(&'static str, &'static str)],
+    pub(crate) beside: &'static [(&'static str, &'static str)],
     /// A text that is used.
-    pub(super) text: &'static str,
+    pub(crate) text: &'static str,
     /// Requests that it decides on (`asked.rs`).
-    pub(super) shows: &'static [&'static str],
+    pub(crate) shows: &'static [&'static str],
     /// A text that is not used.
-    pub(super) bad: &'static str,
+    pub(crate) bad: &'static str,
     /// What the Problem says of it.
-    pub(super) told: &'static str,
+    pub(crate) told: &'static str,
     /// What is served nevertheless.
-    pub(super) still: &'static [&'static str],
+    pub(crate) still: &'static [&'static str],
 }
 
 const HOST: (&str, &str) = ("VHOST", "HOST");
@@ -28,7 +28,7 @@ const ONLY_SOME: (&str, &str) = ("BACKEND_NETWORK_ALLOWED_ACL", "10.9.0.0/16");
 const NO_EFFECT: &str = "has no effect, nor has it in marathon-lb";
 
 /// All that labels can say, in the order of the table in `docs/raw.md`.
-pub(super) const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     Row {
         template: "USERLIST_HEAD",
         beside: &[HOST, AUTH],
