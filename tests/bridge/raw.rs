@@ -225,3 +225,56 @@ async fn the_operators_templates_come_from_a_directory_and_the_environment() {
     stage.post("/v2/apps", vhost("/new", 1, "new.x")).await;
     until("the new app", async || header(&stage, "new.x", "/", "x-raw").await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_for_all_that_haproxy_does_not_take_is_left_out_and_haproxy_starts() {
+    let mut stage = Stage::set().await;
+    let dir = stage.path("templates");
+    std::fs::create_dir(&dir).unwrap();
+    let head = "global\n  tune.bufsize 32768\n\n  tune.nonsense 5\ndefaults\n  timeout queue 7s\n";
+    std::fs::write(dir.join("HAPROXY_HEAD"), head).unwrap();
+    let text = format!("labels.templates_dir = {:?}", dir.display().to_string());
+    let variables = [
+        ("HAPROXY_HTTP_FRONTEND_HEAD", "frontend x\\n  bind *:80\\n  http-request nonsense\\n"),
+        (
+            "HAPROXY_HTTPS_FRONTEND_HEAD",
+            "frontend x\\n  bind *:443 ssl {sslCerts}\\n  http-request return status 200 content-type text/plain string tls if {{ path /front }}\\n",
+        ),
+        ("HAPROXY_HTTP_FRONTEND_APPID_HEAD", ".if 0\\n"),
+        ("HAPROXY_GLOBAL_DEFAULT_OPTIONS", "no-such-option"),
+        ("HAPROXY_BACKEND_HEAD", "backend {backend}\\n  http-request nonsense\\n"),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    stage.config.labels = causeway::config::Config::from_text(&text, variables).unwrap().labels;
+    listen_for_tls(&mut stage);
+    stage.marathon.create_apps(vec![vhost("/a", 1, "a.x")]).await.unwrap();
+    stage.bridge();
+    stage.served("a.x", "/", "/a").await;
+    let tls = format!("https://{}:{HTTPS}/front", stage.host);
+    assert_eq!(stage.get_at(&tls, &[]).await.unwrap().body, "tls", "the others are used");
+    let config = stage.current();
+    assert!(
+        !config.contains("nonsense") && !config.contains("bufsize") && !config.contains("no-such"),
+        "{config}"
+    );
+    let problems = stage.api("/problems").await.unwrap();
+    let problems = problems["problems"].as_array().unwrap();
+    let file = format!(
+        "template HAPROXY_HEAD ({}): HAProxy does not take it: line 4: ",
+        dir.join("HAPROXY_HEAD").display()
+    );
+    for (start, words) in [
+        (file.as_str(), "unknown keyword 'tune.nonsense'"),
+        ("template HAPROXY_HTTP_FRONTEND_HEAD: HAProxy does not take it: line 3: ", "nonsense"),
+        ("template HAPROXY_HTTP_FRONTEND_APPID_HEAD: line 1 ", "dot"),
+        ("template HAPROXY_GLOBAL_DEFAULT_OPTIONS: HAProxy does not take it: ", "no-such-option"),
+        ("template HAPROXY_BACKEND_HEAD: HAProxy does not take it: ", "nonsense"),
+    ] {
+        let is_told = problems.iter().any(|problem| {
+            let message = problem["message"].as_str().unwrap();
+            message.starts_with(start) && message.contains(words) && problem["app"] == json!(null)
+        });
+        assert!(is_told, "{start}: {problems:?}");
+    }
+    assert_eq!(problems.len(), 5, "{problems:?}");
+}
