@@ -55,7 +55,8 @@ pub(crate) const ROWS: &[Row] = &[
         &[("VHOST", "HOST"), ("REDIRECT_TO_HTTPS", "true")],
         &[
             "http HOST/a/b?c=d => 301 location: https://HOST/a/b?c=d",
-            "http HOST:8000/ => 301 location: https://HOST/",
+            "http HOST:8000/x => 301 location: https://HOST:8443/x\n",
+            "http HOST:80/x => 301 location: https://HOST/x\n",
             "https HOST/ => app",
             "port HOST/ => app",
             "id HOST/ => app",
