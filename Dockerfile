@@ -8,6 +8,7 @@ RUN apt-get update \
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY templates templates
+COPY .cargo .cargo
 COPY benches benches
 RUN cargo build --release --locked --bin causeway
 

@@ -402,8 +402,8 @@ async fn the_ports_of_an_outdated_task_are_those_of_the_definition_it_was_launch
     let mut followed = Followed::new(&config(&[fake.url()]));
     followed.full_read(1).await;
     let endpoints = |it: &Followed, app: &str| it.task(app, "t1").unwrap().endpoints.clone();
-    assert_eq!(endpoints(&followed, "/a"), [Some("10.0.0.1:31001".parse().unwrap())]);
-    assert_eq!(endpoints(&followed, "/b"), [None]);
+    assert_eq!(*endpoints(&followed, "/a"), [Some("10.0.0.1:31001".parse().unwrap())]);
+    assert_eq!(*endpoints(&followed, "/b"), [None]);
     followed.refresh.ask();
     followed.full_read(2).await;
     assert_eq!(fake.requests("/v2/apps/a/versions/2026-01-02T00:00:00.000Z").len(), 1);
@@ -434,7 +434,7 @@ async fn an_agent_without_an_address_is_a_problem_of_its_app_alone() {
     let fake = Fake::new(&list(&[lost, app("/a", &["t1"])])).await;
     let mut followed = Followed::new(&config(&[fake.url()]));
     followed.full_read(1).await;
-    assert_eq!(followed.task("/lost", "t1").unwrap().endpoints, [None]);
+    assert_eq!(*followed.task("/lost", "t1").unwrap().endpoints, [None]);
     assert_eq!(followed.problems["/lost"][0].kind, ProblemKind::Host);
     assert!(followed.task("/a", "t1").unwrap().endpoints[0].is_some());
     fake.asked("/v2/apps/lost", 1).await;

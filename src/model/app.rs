@@ -124,7 +124,7 @@ pub struct Task {
     /// False while a deployment waits for its readiness check.
     pub ready: bool,
     /// Where each port of the app is reached, by the index of [`App::ports`]; `None` where it cannot be told.
-    pub endpoints: Vec<Option<Endpoint>>,
+    pub endpoints: Box<[Option<Endpoint>]>,
 }
 
 impl Task {

@@ -92,7 +92,7 @@ mod tests {
                 version: Timestamp::default(),
                 health: Health::Unknown,
                 ready: true,
-                endpoints: Vec::new(),
+                endpoints: Box::default(),
             };
             (id, task)
         };

@@ -22,7 +22,7 @@ fn app(id: &str, labels: &[(&str, &str)]) -> Arc<App> {
         version: Timestamp::default(),
         health: Health::Unknown,
         ready: true,
-        endpoints: vec![Some(([10, 0, 0, 1], 31_000).into())],
+        endpoints: [Some(([10, 0, 0, 1], 31_000).into())].into(),
     };
     Arc::new(App {
         id: AppId::new(id),

@@ -133,7 +133,7 @@ fn a_server_that_would_be_haproxy_itself_gets_no_requests() {
             version: Timestamp::default(),
             health: Health::Unknown,
             ready: true,
-            endpoints: vec![Some(endpoint.parse().unwrap())],
+            endpoints: [Some(endpoint.parse().unwrap())].into(),
         };
         app.tasks.insert(id, task);
     }

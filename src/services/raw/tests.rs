@@ -20,7 +20,7 @@ fn app(labels: &[(&str, &str)]) -> App {
         version: Timestamp::default(),
         health: Health::Healthy,
         ready: true,
-        endpoints: vec!["10.0.0.1:31000".parse().ok()],
+        endpoints: ["10.0.0.1:31000".parse().ok()].into(),
     };
     App {
         id: AppId::new("/shop/web"),

@@ -239,7 +239,7 @@ impl Cluster {
                 && let Some(before) = before.as_ref().filter(|before| before.has_endpoints(&task.id))
                 && let Some(known) = known
             {
-                task.endpoints = definition.carry(&before.app.ports, &before.forms, &known.endpoints);
+                task.endpoints = definition.carry(&before.app.ports, &before.forms, &known.endpoints).into();
             }
             if deploying {
                 let without = outdated.contains(&task.id) || known.is_some_and(|known| known.ready);

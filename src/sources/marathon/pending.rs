@@ -173,7 +173,7 @@ fn task_of(id: TaskId, task: &WireTask, version: Timestamp, endpoints: Vec<Optio
         version,
         health: health_of(task),
         ready: true,
-        endpoints,
+        endpoints: endpoints.into(),
     }
 }
 

@@ -165,7 +165,7 @@ async fn an_outdated_task_keeps_the_endpoint_of_the_service_port_it_was_launched
         "versionInfo":{"lastConfigChangeAt":"2026-01-03T00:00:00.000Z"},"tasks":[TASK]}"#;
     merge(&mut cluster, &changed.replace("TASK", &task("t1", "")));
     let endpoints = task_of(&cluster, "t1").unwrap().endpoints;
-    assert_eq!(endpoints, [None, Some("10.0.0.1:31000".parse().unwrap())]);
+    assert_eq!(*endpoints, [None, Some("10.0.0.1:31000".parse().unwrap())]);
     merge(&mut cluster, &changed.replace("TASK", &task("t1", "")));
     assert_eq!(task_of(&cluster, "t1").unwrap().endpoints, endpoints, "and again");
 }
@@ -177,7 +177,7 @@ async fn a_change_of_labels_alone_leaves_the_endpoints_of_outdated_tasks() {
     let newer = app_json(r#","labels":{"x":"y"}"#, &task("t1", ""))
         .replace("lastConfigChangeAt\":\"2026-01-02", "lastConfigChangeAt\":\"2026-01-03");
     let told = merge(&mut cluster, &newer).upsert.unwrap();
-    assert_eq!(told.tasks[&TaskId::new("t1")].endpoints, [Some("10.0.0.1:31000".parse().unwrap())]);
+    assert_eq!(*told.tasks[&TaskId::new("t1")].endpoints, [Some("10.0.0.1:31000".parse().unwrap())]);
 }
 
 #[tokio::test]
