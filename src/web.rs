@@ -27,7 +27,8 @@ pub mod callback;
 mod caller;
 pub mod doors;
 mod error;
-mod fleet;
+#[allow(unused_qualifications, reason = "utoipa writes them")]
+pub mod fleet;
 pub mod marathon_lb;
 mod pages;
 mod reread;
@@ -88,6 +89,12 @@ impl FromRef<Seen> for Callback {
 impl FromRef<Seen> for RuleDesk {
     fn from_ref(seen: &Seen) -> Self {
         seen.rules.clone()
+    }
+}
+
+impl FromRef<Seen> for Fleet {
+    fn from_ref(seen: &Seen) -> Self {
+        seen.fleet.clone()
     }
 }
 

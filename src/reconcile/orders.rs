@@ -30,6 +30,9 @@ pub enum Order {
         by: String,
         /// What for.
         why: String,
+        /// Since when and until when, where it was ordered for every node; `None`: for this one, for
+        /// `haproxy.by_hand_timeout` from now on.
+        fleet: Option<(SystemTime, SystemTime)>,
     },
     /// Definitions, template and rules are to be those of an earlier generation.
     Rollback {
@@ -61,6 +64,18 @@ pub enum OrderError {
     /// It cannot be done now.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl OrderError {
+    /// Whatever is set would be undone at once.
+    pub(super) fn nothing_is_kept() -> Self {
+        Self::Conflict("haproxy.by_hand_timeout is 0: nothing that is set by hand is kept".to_owned())
+    }
+
+    /// Nobody with this task's name gets requests.
+    pub(super) fn no_such_server(service: &ServiceId, task: &TaskId) -> Self {
+        Self::NotFound(format!("task {task} is no server of {service} that is to get requests"))
+    }
 }
 
 /// An order, and whom to tell what became of it.
@@ -101,8 +116,8 @@ impl Reconciler {
             _ if !self.ready => Err(OrderError::Unavailable(
                 "not every source has told all it knows yet; try again".to_owned(),
             )),
-            Order::Server { service, task, admin, weight, by, why } => {
-                self.set_server(&service, &task, admin, weight, (by, why)).await
+            Order::Server { service, task, admin, weight, by, why, fleet } => {
+                self.set_server(&service, &task, admin, weight, (by, why), fleet).await
             }
             Order::Rollback { generation, by, why } => self.roll_back(generation, by, why).await,
             Order::Release { by, why } => self.release(by, why).await,
@@ -119,28 +134,34 @@ impl Reconciler {
         admin: Admin,
         weight: Option<u32>,
         (by, why): (String, String),
+        fleet: Option<(SystemTime, SystemTime)>,
     ) -> Result<(), OrderError> {
         let timeout = self.config.by_hand_timeout;
         if timeout.is_zero() {
-            let words = "haproxy.by_hand_timeout is 0: nothing that is set by hand is kept";
-            return Err(OrderError::Conflict(words.to_owned()));
+            return Err(OrderError::nothing_is_kept());
         }
         let now = SystemTime::now();
-        let index = self.desired.order_server(service, task, |occupant| {
+        let (since, until) = fleet.unwrap_or((now, now + timeout));
+        let fleet = fleet.is_some();
+        let (index, differs) = self.desired.order_server(service, task, |occupant| {
             let before = occupant.by_hand.as_ref().map_or(WEIGHT, |set| set.weight);
             let weight = weight.unwrap_or(if admin == Admin::Ready { WEIGHT } else { before });
             let is_plain = admin == Admin::Ready && weight == WEIGHT;
             let (by, why) = (Some(by.clone()), Some(why.clone()));
-            (!is_plain).then(|| ByHand { admin, weight, since: now, until: now + timeout, by, why })
+            (!is_plain).then(|| ByHand { admin, weight, since, until, by, why, fleet })
         })?;
-        tracing::info!(app.id = %service, task.id = %task, "{by} sets {} on slot{}: {why}", admin.as_str(), index + 1);
-        let task_id = task.to_string();
-        let shown = weight.unwrap_or(WEIGHT);
-        let what = format!("{service}: {task_id} is set to {} by hand", admin.as_str());
-        let how = How::Server { task: task_id, state: admin, weight: shown, by, why };
-        let happened = [Happened { service: service.clone(), what }];
-        self.outside.history.note(Done { happened: &happened, ..Done::by(how) });
-        self.round().await;
+        // What is ordered for every node comes again until HAProxy has it.
+        if differs || !fleet {
+            let of = if fleet { " for the fleet" } else { "" };
+            tracing::info!(app.id = %service, task.id = %task, "{by} sets {} on slot{}{of}: {why}", admin.as_str(), index + 1);
+            let task_id = task.to_string();
+            let shown = weight.unwrap_or(WEIGHT);
+            let what = format!("{service}: {task_id} is set to {} by hand{of}", admin.as_str());
+            let how = How::Server { task: task_id, state: admin, weight: shown, by, why, fleet };
+            let happened = [Happened { service: service.clone(), what }];
+            self.outside.history.note(Done { happened: &happened, ..Done::by(how) });
+            self.round().await;
+        }
         if self.desired.is_brought(service, index) {
             return Ok(());
         }
