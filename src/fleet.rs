@@ -55,7 +55,9 @@ struct Own {
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     /// Rules are in a file.
-    #[error("rules are kept in a file of this node (rules.store), so that no other node can be reached: only this node can be ordered something")]
+    #[error(
+        "rules are kept in a file of this node (rules.store), so that no other node can be reached: only this node can be ordered something"
+    )]
     Alone,
     /// ZooKeeper does not answer.
     #[error(transparent)]

@@ -10,6 +10,8 @@ mod bridged;
 mod ensemble;
 #[path = "rules_store/faults.rs"]
 mod faults;
+#[path = "rules_store/fleet.rs"]
+mod fleet;
 #[path = "rules_store/layout.rs"]
 mod layout;
 #[path = "rules_store/proxy.rs"]

@@ -80,7 +80,8 @@ impl ServerOrder {
     /// Reads a record; whoever may write there is believed no more than somebody at the API.
     fn read(name: &str, data: &[u8]) -> Result<Self, String> {
         let order: Self = serde_json::from_slice(data).map_err(|error| error.to_string())?;
-        let is_said = |text: &str| !text.is_empty() && text.len() <= SAID && !text.chars().any(char::is_control);
+        let is_said =
+            |text: &str| !text.is_empty() && text.len() <= SAID && !text.chars().any(char::is_control);
         match () {
             () if order.name() != name => Err("its name is another server's".to_owned()),
             () if order.admin == Admin::Maint => Err("admin is neither ready nor drain".to_owned()),
@@ -239,7 +240,10 @@ impl Carrier<'_> {
         };
         let board = Board {
             standing: posted.values().filter_map(standing).collect(),
-            posted: posted.iter().map(|(name, (node, order))| (name.clone(), (node.zxid, order.clone()))).collect(),
+            posted: posted
+                .iter()
+                .map(|(name, (node, order))| (name.clone(), (node.zxid, order.clone())))
+                .collect(),
         };
         self.fleet.own.board.send_if_modified(|last| {
             let differs = *last != board;

@@ -112,9 +112,7 @@ pub(super) fn order_shown(
     };
     let (nodes, error): (Vec<FleetNode>, _) = match nodes {
         Ok(nodes) => (nodes.iter().map(shown).collect(), None),
-        Err(error) => {
-            (vec![shown((&fleet.id().to_owned(), &fleet.own()))], Some(error.to_string()))
-        }
+        Err(error) => (vec![shown((&fleet.id().to_owned(), &fleet.own()))], Some(error.to_string())),
     };
     FleetOrder {
         state: order.admin.as_str(),

@@ -141,10 +141,12 @@ impl FleetHandle {
                 Err(Error::NoNode) => Vec::new(),
                 ids => ids?,
             };
-            let read = ids.into_iter().map(async |id| match client.get_data(&self.node(&format!("presence/{id}"))).await {
-                Ok((data, _)) => Ok(Some((id, serde_json::from_slice(&data).unwrap_or_default()))),
-                Err(Error::NoNode) => Ok(None),
-                Err(error) => Err(error),
+            let read = ids.into_iter().map(async |id| {
+                match client.get_data(&self.node(&format!("presence/{id}"))).await {
+                    Ok((data, _)) => Ok(Some((id, serde_json::from_slice(&data).unwrap_or_default()))),
+                    Err(Error::NoNode) => Ok(None),
+                    Err(error) => Err(error),
+                }
             });
             try_join_all(read).await
         };

@@ -13,9 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::apps::{WhyNot, why_not};
 use super::changes::ShownChange;
+use super::servers::Scope;
 use super::services::{Rows, ServiceRow, shown};
 use super::shown::{ShownProblem, of_service};
-use super::servers::Scope;
 use super::{Asked, servers};
 use crate::config::Checks;
 use crate::fleet::Fleet;

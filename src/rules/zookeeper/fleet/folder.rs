@@ -120,9 +120,8 @@ impl Folder {
             let Some(client) = client else { continue };
             self.serve(&client, &told).await;
             // This session is over; the follower of the rules opens another.
-            let over = |now: &Option<Client>| {
-                now.as_ref().is_none_or(|now| now.session_id() != client.session_id())
-            };
+            let over =
+                |now: &Option<Client>| now.as_ref().is_none_or(|now| now.session_id() != client.session_id());
             if clients.wait_for(over).await.is_err() {
                 return;
             }
