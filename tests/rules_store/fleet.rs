@@ -8,7 +8,7 @@ use crate::ensemble::{BASE, DEADLINE, Ensemble, bamboo_puts, open};
 use crate::proxy::Proxy;
 use crate::stage::{Stage, app, until, vhost};
 
-const HOST: &str = "web.example.com";
+pub(crate) const HOST: &str = "web.example.com";
 
 /// Two nodes with an app of two tasks; the second one reaches ZooKeeper through a proxy.
 pub(crate) struct Two {
