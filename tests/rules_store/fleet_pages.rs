@@ -50,7 +50,7 @@ async fn a_server_is_drained_on_this_node_or_on_the_fleet_by_who_may() {
 
     order(&browser, &task, &["fleet"], "a <b>new</b> disk").await;
     browser.says("[data-fleet]", "Drained for the fleet by ada: a <b>new</b> disk").await;
-    browser.says("[data-fleet]", "By the fleet: all 2 nodes.").await;
+    browser.says("[data-carried-out]", "By the fleet: all 2 nodes").await;
     browser.says("#sentence", "with 1 of 2 servers").await;
     two.first.tasks(HOST, 1).await;
     two.second.tasks(HOST, 1).await;
@@ -58,13 +58,12 @@ async fn a_server_is_drained_on_this_node_or_on_the_fleet_by_who_may() {
     // Its word is there without scripts too.
     browser.scripts(false).await;
     browser.go("/services/shop/web?tab=changes").await;
-    browser.says("[data-fleet]", "By the fleet: all 2 nodes.").await;
+    browser.says("[data-carried-out]", "By the fleet: all 2 nodes").await;
     browser.says("#parts", "drained for the fleet").await;
     browser.scripts(true).await;
 
-    // This node alone, where nobody says otherwise.
-    order(&browser, &task, &["ready"], "it serves here").await;
-    browser.says("[data-fleet]", "Set otherwise on this node since.").await;
+    order(&browser, &task, &["ready", "node"], "it serves here").await;
+    browser.says("[data-fleet]", "set otherwise on this node since").await;
     two.first.tasks(HOST, 2).await;
     two.second.tasks(HOST, 1).await;
     browser.look("fleet-differs").await;
@@ -72,10 +71,17 @@ async fn a_server_is_drained_on_this_node_or_on_the_fleet_by_who_may() {
     // A node that is cut off is still taken for one of us, for a while.
     two.proxy.close();
     order(&browser, &task, &["fleet"], "again").await;
-    browser.says("[data-fleet]", "1 of 2 nodes; not yet").await;
+    browser.says("[data-carried-out]", "1 of 2 nodes. Not yet:").await;
     browser.look("fleet-not-yet").await;
     two.proxy.open();
-    browser.says("[data-fleet]", "all 2 nodes").await;
+    browser.says("[data-carried-out]", "all 2 nodes").await;
+
+    // What was set for the fleet is put back for the fleet, where nobody says otherwise.
+    order(&browser, &task, &[], "the disk is in").await;
+    browser.says("[data-fleet]", "Put back for the fleet by ada: the disk is in").await;
+    two.first.tasks(HOST, 2).await;
+    two.second.tasks(HOST, 2).await;
+    browser.look("fleet-back").await;
 
     two.zookeeper.kill_node(0);
     browser.go("/services/shop/web").await;
