@@ -24,6 +24,8 @@ use orders::Board;
 const TELL: Duration = Duration::from_secs(10);
 /// What was carried out is told sooner: somebody waits for it. What else is carried out meanwhile is told with it.
 const TELL_CARRIED_OUT: Duration = Duration::from_millis(100);
+/// What became of so many orders is told, the newest: a node of ZooKeeper has room for a megabyte.
+const TOLD: usize = 2_000;
 /// How long it is waited for what the others say.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long whoever orders something waits for every node to say what became of it.
@@ -203,7 +205,7 @@ impl Own {
             applied_at,
             rules: rules.map_or(0, |rules| rules.rules.len()),
             rules_digest: digest,
-            orders: self.board.borrow().standing.clone(),
+            orders: self.board.borrow().newest(TOLD),
         }
     }
 }

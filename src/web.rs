@@ -92,12 +92,6 @@ impl FromRef<Seen> for RuleDesk {
     }
 }
 
-impl FromRef<Seen> for Fleet {
-    fn from_ref(seen: &Seen) -> Self {
-        seen.fleet.clone()
-    }
-}
-
 impl FromRef<Seen> for Metrics {
     fn from_ref(seen: &Seen) -> Self {
         seen.metrics.clone()

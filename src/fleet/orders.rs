@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::{Fleet, FleetError};
 use crate::durable::replace_file;
 use crate::model::{ServiceId, TaskId};
 use crate::placement::{Admin, WEIGHT, WEIGHT_MAX};
-use crate::reconcile::orders::{Order, Orders};
+use crate::reconcile::orders::{FleetWide, Order, OrderError, Orders};
 use crate::rules::zookeeper::fleet::{Folder, Node, Nodes};
 
 /// The folder of the records.
@@ -47,22 +48,30 @@ pub struct ServerOrder {
     pub until: Timestamp,
 }
 
+/// What is ordered, by the name of its node.
+type Posted = BTreeMap<String, (Node, ServerOrder)>;
+
 /// What is ordered, and what became of it here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Board {
-    /// By the name of its node; each with the transaction that wrote it.
-    posted: BTreeMap<String, (i64, ServerOrder)>,
+    posted: Arc<Posted>,
     /// By the transaction: `None` once it is carried out, or why it is not yet.
-    pub(super) standing: BTreeMap<i64, Option<String>>,
+    standing: BTreeMap<i64, Option<String>>,
 }
 
 impl Board {
+    /// What became of the newest orders.
+    pub(super) fn newest(&self, count: usize) -> BTreeMap<i64, Option<String>> {
+        let newest = self.standing.iter().rev().take(count);
+        newest.map(|(zxid, why)| (*zxid, why.clone())).collect()
+    }
+
     /// What is ordered for the servers of a service and holds, by task.
     pub(super) fn of(&self, service: &ServiceId) -> BTreeMap<TaskId, (i64, ServerOrder)> {
         let now = Timestamp::now();
-        let holds = |(_, order): &&(i64, ServerOrder)| order.service == *service && order.until > now;
+        let holds = |(_, order): &&(Node, ServerOrder)| order.service == *service && order.until > now;
         let posted = self.posted.values().filter(holds);
-        posted.map(|each| (each.1.task.clone(), each.clone())).collect()
+        posted.map(|(node, order)| (order.task.clone(), (node.zxid, order.clone()))).collect()
     }
 }
 
@@ -95,7 +104,8 @@ impl ServerOrder {
         }
     }
 
-    fn given(&self) -> Order {
+    /// The order to this node; `taken` where it was given before.
+    fn given(&self, taken: bool) -> Order {
         Order::Server {
             service: self.service.clone(),
             task: self.task.clone(),
@@ -103,7 +113,7 @@ impl ServerOrder {
             weight: self.weight,
             by: self.by.clone(),
             why: self.why.clone(),
-            fleet: Some((SystemTime::from(self.at), SystemTime::from(self.until))),
+            fleet: Some(FleetWide { since: self.at.into(), until: self.until.into(), taken }),
         }
     }
 }
@@ -159,7 +169,7 @@ struct Carrier<'a> {
     done: Done,
     /// Records that cannot be read, once that was told.
     unreadable: BTreeSet<i64>,
-    /// Why something was not carried out.
+    /// What HAProxy does not have yet, and why.
     refused: BTreeMap<i64, String>,
 }
 
@@ -167,7 +177,7 @@ impl Carrier<'_> {
     async fn run(mut self, mut nodes: watch::Receiver<Nodes>) {
         let mut ticks = interval(RETRY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut posted = BTreeMap::new();
+        let mut posted = Arc::<Posted>::default();
         loop {
             tokio::select! {
                 changed = nodes.changed() => {
@@ -175,7 +185,7 @@ impl Carrier<'_> {
                         return;
                     }
                     let nodes = nodes.borrow_and_update().clone().unwrap_or_default();
-                    posted = self.read(nodes);
+                    posted = Arc::new(self.read(nodes));
                 }
                 _ = ticks.tick(), if !posted.is_empty() => {}
             }
@@ -184,7 +194,7 @@ impl Carrier<'_> {
     }
 
     /// Reads the records; one that cannot be read is told once, and stops nobody.
-    fn read(&mut self, nodes: BTreeMap<String, Node>) -> BTreeMap<String, (Node, ServerOrder)> {
+    fn read(&mut self, nodes: BTreeMap<String, Node>) -> Posted {
         let told = std::mem::take(&mut self.unreadable);
         let mut posted = BTreeMap::new();
         for (name, node) in nodes {
@@ -207,19 +217,24 @@ impl Carrier<'_> {
     }
 
     /// Carries out what is new, in the order in which it was written, and takes away what is over.
-    async fn work(&mut self, posted: &BTreeMap<String, (Node, ServerOrder)>) {
+    async fn work(&mut self, posted: &Arc<Posted>) {
         let now = Timestamp::now();
-        let mut due: Vec<_> = posted.values().filter(|(_, order)| order.until > now).collect();
-        due.retain(|(node, _)| !self.done.zxids.contains(&node.zxid));
+        let (done, refused) = (&self.done.zxids, &self.refused);
+        let is_due = |(node, order): &&(Node, ServerOrder)| {
+            order.until > now && (!done.contains(&node.zxid) || refused.contains_key(&node.zxid))
+        };
+        let mut due: Vec<_> = posted.values().filter(is_due).collect();
         due.sort_by_key(|(node, _)| node.zxid);
         self.tell(posted);
         for (node, order) in due {
-            match self.orders.give(order.given()).await {
-                Ok(()) => {
-                    self.refused.remove(&node.zxid);
-                    self.done.add(node.zxid);
-                }
-                Err(error) => _ = self.refused.insert(node.zxid, error.to_string()),
+            let zxid = node.zxid;
+            let given = self.orders.give(order.given(self.done.zxids.contains(&zxid))).await;
+            if matches!(given, Ok(()) | Err(OrderError::NotYet)) {
+                self.done.add(zxid);
+            }
+            match given {
+                Ok(()) => _ = self.refused.remove(&zxid),
+                Err(error) => _ = self.refused.insert(zxid, error.to_string()),
             }
             self.tell(posted);
         }
@@ -232,19 +247,13 @@ impl Carrier<'_> {
         }
     }
 
-    fn tell(&self, posted: &BTreeMap<String, (Node, ServerOrder)>) {
+    fn tell(&self, posted: &Arc<Posted>) {
         let standing = |(node, _): &(Node, ServerOrder)| match self.refused.get(&node.zxid) {
-            _ if self.done.zxids.contains(&node.zxid) => Some((node.zxid, None)),
             Some(why) => Some((node.zxid, Some(why.clone()))),
-            None => None,
+            None => self.done.zxids.contains(&node.zxid).then_some((node.zxid, None)),
         };
-        let board = Board {
-            standing: posted.values().filter_map(standing).collect(),
-            posted: posted
-                .iter()
-                .map(|(name, (node, order))| (name.clone(), (node.zxid, order.clone())))
-                .collect(),
-        };
+        let standing = posted.values().filter_map(standing).collect();
+        let board = Board { posted: Arc::clone(posted), standing };
         self.fleet.own.board.send_if_modified(|last| {
             let differs = *last != board;
             *last = board;
@@ -253,7 +262,8 @@ impl Carrier<'_> {
     }
 }
 
-/// What was carried out, also by the Causeway before this one: what a person set since then stays.
+/// What was taken here, also by the Causeway before this one: it is not taken again, so that what a person set since then
+/// stays.
 struct Done {
     path: PathBuf,
     zxids: BTreeSet<i64>,
@@ -275,8 +285,9 @@ impl Done {
     }
 
     fn add(&mut self, zxid: i64) {
-        self.zxids.insert(zxid);
-        self.save();
+        if self.zxids.insert(zxid) {
+            self.save();
+        }
     }
 
     fn keep(&mut self, there: &BTreeSet<i64>) {

@@ -30,9 +30,8 @@ pub enum Order {
         by: String,
         /// What for.
         why: String,
-        /// Since when and until when, where it was ordered for every node; `None`: for this one, for
-        /// `haproxy.by_hand_timeout` from now on.
-        fleet: Option<(SystemTime, SystemTime)>,
+        /// Where it was ordered for every node; `None`: for this one, for `haproxy.by_hand_timeout` from now on.
+        fleet: Option<FleetWide>,
     },
     /// Definitions, template and rules are to be those of an earlier generation.
     Rollback {
@@ -52,6 +51,17 @@ pub enum Order {
     },
 }
 
+/// What is known of an order for every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FleetWide {
+    /// When it was ordered.
+    pub since: SystemTime,
+    /// Until when it holds.
+    pub until: SystemTime,
+    /// It was taken here before: only whether HAProxy has it by now is asked. What a person set since then stays.
+    pub taken: bool,
+}
+
 /// Why an order was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
@@ -64,6 +74,9 @@ pub enum OrderError {
     /// It cannot be done now.
     #[error("{0}")]
     Unavailable(String),
+    /// It is taken; HAProxy does not have it yet, and is brought there like to anything else that is desired.
+    #[error("HAProxy does not have it yet; it is tried again, see the log")]
+    NotYet,
 }
 
 impl OrderError {
@@ -134,23 +147,26 @@ impl Reconciler {
         admin: Admin,
         weight: Option<u32>,
         (by, why): (String, String),
-        fleet: Option<(SystemTime, SystemTime)>,
+        fleet: Option<FleetWide>,
     ) -> Result<(), OrderError> {
         let timeout = self.config.by_hand_timeout;
         if timeout.is_zero() {
             return Err(OrderError::nothing_is_kept());
         }
         let now = SystemTime::now();
-        let (since, until) = fleet.unwrap_or((now, now + timeout));
-        let fleet = fleet.is_some();
+        let (since, until) = fleet.map_or((now, now + timeout), |fleet| (fleet.since, fleet.until));
+        let (taken, fleet) = (fleet.is_some_and(|fleet| fleet.taken), fleet.is_some());
         let (index, differs) = self.desired.order_server(service, task, |occupant| {
+            if taken {
+                return occupant.by_hand.as_deref().cloned();
+            }
             let before = occupant.by_hand.as_ref().map_or(WEIGHT, |set| set.weight);
             let weight = weight.unwrap_or(if admin == Admin::Ready { WEIGHT } else { before });
             let is_plain = admin == Admin::Ready && weight == WEIGHT;
             let (by, why) = (Some(by.clone()), Some(why.clone()));
-            (!is_plain).then(|| ByHand { admin, weight, since, until, by, why, fleet })
+            (!is_plain).then_some(ByHand { admin, weight, since, until, by, why, fleet })
         })?;
-        // What is ordered for every node comes again until HAProxy has it.
+        // To put back what was never taken out here is no change.
         if differs || !fleet {
             let of = if fleet { " for the fleet" } else { "" };
             tracing::info!(app.id = %service, task.id = %task, "{by} sets {} on slot{}{of}: {why}", admin.as_str(), index + 1);
@@ -162,11 +178,6 @@ impl Reconciler {
             self.outside.history.note(Done { happened: &happened, ..Done::by(how) });
             self.round().await;
         }
-        if self.desired.is_brought(service, index) {
-            return Ok(());
-        }
-        Err(OrderError::Unavailable(
-            "HAProxy does not have it yet; it is tried again, see the log".to_owned(),
-        ))
+        if self.desired.is_brought(service, index) { Ok(()) } else { Err(OrderError::NotYet) }
     }
 }

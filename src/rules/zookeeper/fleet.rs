@@ -135,7 +135,8 @@ impl FleetHandle {
     /// The ensemble does not answer, within `patience` where it is connected at all.
     pub async fn present(&self, patience: Duration) -> Result<BTreeMap<String, Value>, StoreError> {
         // Whoever waits for a session to come back does so for a write.
-        let client = self.shared.session(Instant::now()).await?;
+        let session = self.shared.session(Instant::now()).await;
+        let client = session.map_err(|_| self.shared.unavailable("who else is here is not known"))?;
         let read = async {
             let ids = match client.list_children(&self.node("presence")).await {
                 Err(Error::NoNode) => Vec::new(),

@@ -27,13 +27,16 @@ pub(super) struct Dirty {
     names: BTreeSet<String>,
 }
 
+/// What a node says.
+pub(super) type Read = (Vec<u8>, Stat);
+
 /// What was read; the watches that were set with it.
 #[derive(Debug)]
 pub(super) struct Reading {
     /// Every child there is, where the list was read.
     pub(super) children: Option<(BTreeSet<String>, Stat)>,
     /// The children that were read, by name; `None` where one has gone.
-    pub(super) nodes: Vec<(String, Option<(Vec<u8>, Stat)>)>,
+    pub(super) nodes: Vec<(String, Option<Read>)>,
     watches: Watches,
 }
 

@@ -20,13 +20,12 @@ use super::{Asked, servers};
 use crate::config::Checks;
 use crate::fleet::Fleet;
 use crate::haproxy::stats::ServerFigures;
-use crate::history::{History, moment};
+use crate::history::moment;
 use crate::model::{App, AppId, Health, Route, Service, ServiceId, Task, TaskId, TaskState};
 use crate::placement::{Occupant, Slot};
-use crate::reconcile::standing::{Brought, Running};
+use crate::reconcile::standing::Brought;
 use crate::render::without_secrets;
 use crate::services::explained;
-use crate::telemetry::Metrics;
 use crate::view::{Lost, View};
 use crate::web::fleet::{FleetOrder, order_shown};
 use crate::web::{ApiError, Caller, Seen};
@@ -213,13 +212,11 @@ pub(in crate::web) async fn service(
     _caller: Caller,
     path: Result<Path<String>, PathRejection>,
     Asked(which): Asked<Which>,
-    State(view): State<View>,
-    State(running): State<Running>,
-    State(metrics): State<Metrics>,
-    State(history): State<History>,
-    State(fleet): State<Fleet>,
+    State(seen): State<Seen>,
 ) -> Result<Json<ServiceDetail>, ApiError> {
     let Path(path) = path?;
+    let Seen { running, metrics, history, fleet, .. } = &seen;
+    let view = seen.view.borrow().clone();
     let app = AppId::new(&path);
     let found = find(&view, &app, which.port_index)?;
     let id = &found.id;
@@ -233,7 +230,7 @@ pub(in crate::web) async fn service(
     };
     let known = view.apps.get(&app).map(AsRef::as_ref);
     let mut servers = servers_of(found, known, &brought, live);
-    add_orders(&mut servers, &fleet, id).await;
+    add_orders(&mut servers, fleet, id).await;
     let of_route =
         |route: &Route| ShownRoute { route: shown(&route.matches), from: from(route), weight: route.weight };
     Ok(Json(ServiceDetail {

@@ -10,15 +10,13 @@ use utoipa::ToSchema;
 
 use super::detail::{Which, find};
 use super::{Asked, said};
+use crate::fleet::FleetError;
 use crate::fleet::orders::ServerOrder as FleetWide;
-use crate::fleet::{Fleet, FleetError};
 use crate::model::{AppId, TaskId};
 use crate::placement::{Admin, WEIGHT_MAX};
 use crate::reconcile::orders::Order;
-use crate::reconcile::standing::Running;
-use crate::view::View;
 use crate::web::fleet::{FleetOrder, order_shown};
-use crate::web::{ApiError, Audit, Caller};
+use crate::web::{ApiError, Audit, Caller, Seen};
 
 /// What is to be set.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -106,9 +104,7 @@ pub(in crate::web) async fn set_server(
     Extension(audit): Extension<Audit>,
     path: Result<Path<String>, PathRejection>,
     Asked(which): Asked<Which>,
-    State(view): State<View>,
-    State(running): State<Running>,
-    State(fleet): State<Fleet>,
+    State(seen): State<Seen>,
     order: Result<Json<ServerOrder>, JsonRejection>,
 ) -> Result<(StatusCode, Json<ServerSet>), ApiError> {
     let Path(path) = path?;
@@ -129,7 +125,8 @@ pub(in crate::web) async fn set_server(
         let detail = format!("weight: {weight} is above {WEIGHT_MAX}");
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
-    let service = find(&view, &app, which.port_index)?.id.clone();
+    let Seen { running, fleet, .. } = &seen;
+    let service = find(&seen.view.borrow().clone(), &app, which.port_index)?.id.clone();
     let port_index = service.port_index;
     let (admin, by, task) = (order.state.admin(), caller.name().to_owned(), TaskId::new(task));
     let mut set = ServerSet {
@@ -152,7 +149,7 @@ pub(in crate::web) async fn set_server(
     let zxid = fleet.order(&ordered).await?;
     fleet.settled(zxid).await;
     let nodes = fleet.nodes().await;
-    let shown = order_shown(&fleet, (zxid, &ordered), &nodes);
+    let shown = order_shown(fleet, (zxid, &ordered), &nodes);
     let status = if shown.is_done() { StatusCode::OK } else { StatusCode::ACCEPTED };
     set.fleet = Some(shown);
     Ok((status, Json(set)))

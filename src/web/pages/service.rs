@@ -108,11 +108,8 @@ pub(super) async fn show(
     let (Path(path), Query(asks)) = (path?, asks?);
     let app = AppId::new(&path);
     let view = seen.view.borrow().clone();
-    let (running, metrics) = (State(seen.running.clone()), State(seen.metrics.clone()));
     let which = Asked(Which { port_index: asks.port });
-    let (caller, history) = (reader.caller.clone(), State(seen.history.clone()));
-    let (known, fleet) = (State(view.clone()), State(seen.fleet.clone()));
-    let found = service(caller, Ok(Path(path)), which, known, running, metrics, history, fleet).await;
+    let found = service(reader.caller.clone(), Ok(Path(path)), which, State(seen.clone())).await;
     let Json(mut detail) = match (found, view.apps.get(&app)) {
         (Ok(found), _) => found,
         // There is such an app: why it is not served is worth a page.
@@ -223,17 +220,13 @@ pub(super) async fn order(
         in_url(AppId::new(app).as_str()),
         asks.port.unwrap_or_default()
     );
-    let (view, running) = (State(seen.view.borrow().clone()), State(seen.running.clone()));
-    let fleet = State(seen.fleet.clone());
     let which = Asked(Which { port_index: asks.port });
     let _set = set_server(
         reader.caller.clone(),
         Extension(audit),
         Ok(Path(path.clone())),
         which,
-        view,
-        running,
-        fleet,
+        State(seen),
         Ok(ordered),
     )
     .await
