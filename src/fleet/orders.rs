@@ -104,8 +104,9 @@ impl ServerOrder {
         }
     }
 
-    /// The order to this node; `taken` where it was given before.
-    fn given(&self, taken: bool) -> Order {
+    /// The order to this node, or only the question whether it can be carried out here, and is.
+    #[must_use]
+    pub fn given(&self, ask: bool) -> Order {
         Order::Server {
             service: self.service.clone(),
             task: self.task.clone(),
@@ -113,7 +114,7 @@ impl ServerOrder {
             weight: self.weight,
             by: self.by.clone(),
             why: self.why.clone(),
-            fleet: Some(FleetWide { since: self.at.into(), until: self.until.into(), taken }),
+            fleet: Some(FleetWide { since: self.at.into(), until: self.until.into(), ask }),
         }
     }
 }

@@ -58,8 +58,8 @@ pub struct FleetWide {
     pub since: SystemTime,
     /// Until when it holds.
     pub until: SystemTime,
-    /// It was taken here before: only whether HAProxy has it by now is asked. What a person set since then stays.
-    pub taken: bool,
+    /// Nothing is changed: it is asked whether it can be, and whether HAProxy has what is desired of the server.
+    pub ask: bool,
 }
 
 /// Why an order was not carried out.
@@ -77,18 +77,6 @@ pub enum OrderError {
     /// It is taken; HAProxy does not have it yet, and is brought there like to anything else that is desired.
     #[error("HAProxy does not have it yet; it is tried again, see the log")]
     NotYet,
-}
-
-impl OrderError {
-    /// Whatever is set would be undone at once.
-    pub(super) fn nothing_is_kept() -> Self {
-        Self::Conflict("haproxy.by_hand_timeout is 0: nothing that is set by hand is kept".to_owned())
-    }
-
-    /// Nobody with this task's name gets requests.
-    pub(super) fn no_such_server(service: &ServiceId, task: &TaskId) -> Self {
-        Self::NotFound(format!("task {task} is no server of {service} that is to get requests"))
-    }
 }
 
 /// An order, and whom to tell what became of it.
@@ -151,13 +139,14 @@ impl Reconciler {
     ) -> Result<(), OrderError> {
         let timeout = self.config.by_hand_timeout;
         if timeout.is_zero() {
-            return Err(OrderError::nothing_is_kept());
+            let words = "haproxy.by_hand_timeout is 0: nothing that is set by hand is kept";
+            return Err(OrderError::Conflict(words.to_owned()));
         }
         let now = SystemTime::now();
         let (since, until) = fleet.map_or((now, now + timeout), |fleet| (fleet.since, fleet.until));
-        let (taken, fleet) = (fleet.is_some_and(|fleet| fleet.taken), fleet.is_some());
+        let (ask, fleet) = (fleet.is_some_and(|fleet| fleet.ask), fleet.is_some());
         let (index, differs) = self.desired.order_server(service, task, |occupant| {
-            if taken {
+            if ask {
                 return occupant.by_hand.as_deref().cloned();
             }
             let before = occupant.by_hand.as_ref().map_or(WEIGHT, |set| set.weight);

@@ -20,7 +20,7 @@ use crate::haproxy::servers::{StateReader, Use, parse_uses};
 use crate::haproxy::stats::{ServerFigures, parse_servers};
 use crate::haproxy::{Generations, HaproxyError};
 use crate::history::History;
-use crate::model::{AppId, Endpoint, ServiceId, TaskId};
+use crate::model::{AppId, Endpoint, TaskId};
 use crate::placement::Slot;
 use crate::render::Text;
 
@@ -186,23 +186,10 @@ impl Running {
         self.orders.give(order).await
     }
 
-    /// Whether a server can be ordered something, as an order to this node would find out; for how long it would hold.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn takes_orders(&self, service: &ServiceId, task: &TaskId) -> Result<Duration, OrderError> {
-        if self.by_hand_timeout.is_zero() {
-            return Err(OrderError::nothing_is_kept());
-        }
-        let Some(text) = self.brought().text else {
-            let words = "it is not known what HAProxy runs, or it cannot be changed while it runs; try again in a moment";
-            return Err(OrderError::Unavailable(words.to_owned()));
-        };
-        let serves = |slot: &Slot| matches!(slot, Slot::Serving(occupant) if occupant.task == *task);
-        match text.blocks.get(service).is_some_and(|block| block.slots.iter().any(serves)) {
-            true => Ok(self.by_hand_timeout),
-            false => Err(OrderError::no_such_server(service, task)),
-        }
+    /// How long what is set by hand is kept.
+    #[must_use]
+    pub fn by_hand_timeout(&self) -> Duration {
+        self.by_hand_timeout
     }
 
     /// HAProxy's processes, as its master knows them; `None` where it does not answer.

@@ -180,6 +180,20 @@ async fn a_node_that_was_away_does_what_was_ordered_meanwhile() {
     two.second.tasks(HOST, 2).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_for_the_fleet_ends_everywhere_when_it_does_where_it_was_given() {
+    let mut two = Two::start().await;
+    two.first.config.haproxy.by_hand_timeout = std::time::Duration::from_secs(2);
+    let task = two.bridge().await;
+    let (status, answer) = order(&two.first, &task, "fleet", "drain", "for a moment").await;
+    assert_eq!((status, &answer["fleet"]["done"]), (200, &json!(2)), "{answer}");
+    for stage in [&two.first, &two.second] {
+        let set = is_set(stage, &task, Value::Null, Value::Null).await;
+        assert!(set["fleet"].is_null(), "what is over is not shown: {set}");
+        stage.tasks(HOST, 2).await;
+    }
+}
+
 /// A record as a Causeway writes it, but for its time.
 fn record(app: &str, task: &str, until: jiff::SignedDuration) -> String {
     let now = jiff::Timestamp::now();

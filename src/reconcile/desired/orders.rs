@@ -28,7 +28,8 @@ impl Desired {
         };
         let found = slots.iter().enumerate().find_map(|(index, slot)| Some((index, sits(slot)?)));
         let Some((index, occupant)) = found else {
-            return Err(OrderError::no_such_server(id, task));
+            let words = format!("task {task} is no server of {id} that is to get requests");
+            return Err(OrderError::NotFound(words));
         };
         let by_hand = set(&occupant).map(Box::new);
         let differs = by_hand != occupant.by_hand;

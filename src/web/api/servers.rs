@@ -14,7 +14,7 @@ use crate::fleet::FleetError;
 use crate::fleet::orders::ServerOrder as FleetWide;
 use crate::model::{AppId, TaskId};
 use crate::placement::{Admin, WEIGHT_MAX};
-use crate::reconcile::orders::Order;
+use crate::reconcile::orders::{Order, OrderError};
 use crate::web::fleet::{FleetOrder, order_shown};
 use crate::web::{ApiError, Audit, Caller, Seen};
 
@@ -142,10 +142,14 @@ pub(in crate::web) async fn set_server(
         running.order(given).await?;
         return Ok((StatusCode::OK, Json(set)));
     }
-    let timeout = running.takes_orders(&service, &task)?;
     let at = jiff::Timestamp::now();
-    let until = at.saturating_add(timeout).unwrap_or(at);
+    let until = at.saturating_add(running.by_hand_timeout()).unwrap_or(at);
     let ordered = FleetWide { service, task, admin, weight: order.weight, by, why, at, until };
+    // What this node could never carry out is a mistake, and nobody's order.
+    match running.order(ordered.given(true)).await {
+        Ok(()) | Err(OrderError::NotYet) => {}
+        Err(error) => return Err(error.into()),
+    }
     let zxid = fleet.order(&ordered).await?;
     fleet.settled(zxid).await;
     let nodes = fleet.nodes().await;
