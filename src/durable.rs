@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::Path;
+
+use nix::unistd::geteuid;
 
 /// A file that could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,29 @@ pub fn tighten(path: &Path, mode: u32) -> Result<(), FileError> {
         Err(error) => Err(error),
     };
     tighten().map_err(FileError::of(path))
+}
+
+/// Gives what root wrote into the directory of a Causeway that is not root to that one.
+///
+/// # Errors
+/// It cannot be given.
+pub fn give_to_owner_of_dir(path: &Path) -> Result<(), FileError> {
+    let give = || {
+        let owner = fs::metadata(dir_of(path))?;
+        // Never what a link leads to: the directory is not root's.
+        if geteuid().is_root() && owner.uid() != 0 {
+            lchown(path, Some(owner.uid()), Some(owner.gid()))
+        } else {
+            Ok(())
+        }
+    };
+    give().map_err(FileError::of(path))
+}
+
+/// The directory that a file is in.
+#[must_use]
+pub fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes a new file, fsynced, 0600, without holding it in memory.
@@ -89,7 +114,7 @@ pub fn replace_file_with(
     mode: u32,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<(), FileError> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = dir_of(path);
     let replace = || {
         let mut file =
             tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(dir)?;

@@ -12,6 +12,7 @@ pub mod problem;
 pub mod raw;
 pub mod route;
 pub mod rule;
+pub mod seldom;
 pub mod service;
 
 pub use app::{App, AppPort, Health, HealthCheck, HealthProtocol, Task, TaskState};
@@ -20,6 +21,7 @@ pub use problem::{Problem, ProblemKind};
 pub use raw::{Raw, RawHead};
 pub use route::{Line, Route, RouteMatch};
 pub use rule::{Change, Criterion, Rule, RuleRoute};
+pub use seldom::Seldom;
 pub use service::{Bind, Marks, Mode, Server, Service, ServiceId};
 
 /// The absolute id of an app (`/group/app`), always with its leading slash.

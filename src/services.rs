@@ -236,7 +236,7 @@ impl Builder<'_> {
         let bind = treatment::bind(&self.app.id, index, labels, self.terms.tls_dir.as_deref(), problems);
         let mut backend = self.backend(index, mode, labels.balance.as_deref().unwrap_or("roundrobin"));
         backend.extras =
-            treatment::extras(&self.app.id, index, mode, labels, self.terms.ca.as_ref(), problems);
+            treatment::extras(&self.app.id, index, mode, labels, self.terms.ca.as_ref(), problems).into();
         // Clients were to show certificates, and nobody can say which.
         backend.extras.closed |= bind.is_err() && labels.asks_clients();
         let of_hosts =

@@ -8,7 +8,7 @@ use axum::extract::{FromRef, Path, State};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use futures_util::stream;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -132,8 +132,13 @@ async fn ready(State(metrics): State<Metrics>) -> Response {
     (status, Json(json!({ "ready": standing.ready, "waits_for": standing.waits_for }))).into_response()
 }
 
-async fn status(State(metrics): State<Metrics>) -> Response {
-    Json(metrics.standing()).into_response()
+/// `OK`, as Bamboo says it to whoever watches it, for as long as Causeway runs; how it stands, for who asks for JSON.
+async fn status(State(metrics): State<Metrics>, headers: HeaderMap) -> Response {
+    let asked = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok()).unwrap_or_default();
+    match asked.contains("application/json") {
+        true => Json(metrics.standing()).into_response(),
+        false => "OK".into_response(),
+    }
 }
 
 /// Where tasks stand, described.

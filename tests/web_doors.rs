@@ -123,6 +123,32 @@ fn users_and_tokens_are_kept_by_the_command_line() {
     house.done(&["user", "remove", "ada"], "");
     house.done(&["token", "remove", "ci"], "");
     assert_eq!(house.done(&["user", "list"], ""), "eve\teditor of /team-a/**, /web\n");
+
+    // What was done, and nothing of what was refused, is in the audit log.
+    assert_eq!(mode(&house.state("audit.log")), 0o600);
+    let log = std::fs::read_to_string(house.state("audit.log")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let text = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();
+    let done: Vec<_> = lines.iter().map(|line| (text(line, "method"), text(line, "about"))).collect();
+    let until = text(&lines[2], "about");
+    assert!(until.starts_with("ci, viewer, until 20"), "{until}");
+    let expected = [
+        ("user add", "ada, admin"),
+        ("user add", "eve, editor of /team-a/**, /web"),
+        ("token add", &*until),
+        ("token add", "forever, viewer, until it is removed"),
+        ("user password", "eve"),
+        ("user remove", "ada"),
+        ("token remove", "ci"),
+    ];
+    assert_eq!(done, expected.map(|(command, about)| (command.to_owned(), about.to_owned())));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["by"] == "command"
+                && line["path"] == *house.state("users.toml").to_str().unwrap())
+    );
+    assert!(!log.contains("the password") && !log.contains(token.trim_end()), "{log}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use super::ConfigArgs;
 use super::commands::{print, read};
 use crate::config::Config;
 use crate::web::Role;
+use crate::web::doors::AuditLog;
 use crate::web::doors::users::{UsersFile, role};
 
 /// What can be done with users.
@@ -103,6 +104,7 @@ pub fn user(command: &UserCommand) -> Result<()> {
             ensure!(!users.read()?.users.contains_key(name), "user {name} exists already; remove it first");
             let password = if args.no_password { None } else { Some(ask_for_password(name)?) };
             users.add_user(name, &role, password.as_deref())?;
+            written_down(&args.named.config, "user add", &format!("{name}, {}", words(&role)))?;
             print(&format!("user {name} is added, and may log in at once\n"))
         }
         UserCommand::List(config) => {
@@ -115,12 +117,14 @@ pub fn user(command: &UserCommand) -> Result<()> {
         }
         UserCommand::Remove(args) => {
             users(&args.config)?.remove_user(&args.name)?;
+            written_down(&args.config, "user remove", &args.name)?;
             print(&format!("user {} is removed, and his sessions have ended\n", args.name))
         }
         UserCommand::Password(args) => {
             let users = users(&args.config)?;
             ensure!(users.read()?.users.contains_key(&args.name), "there is no user {}", args.name);
             users.set_password(&args.name, &ask_for_password(&args.name)?)?;
+            written_down(&args.config, "user password", &args.name)?;
             print(&format!("user {} has another password, and his sessions have ended\n", args.name))
         }
     }
@@ -137,6 +141,8 @@ pub fn token(command: &TokenCommand) -> Result<()> {
             let expires = expiry(&args.expires)?;
             let text = users(&args.named.config)?.add_token(name, &role, expires)?;
             let until = expires.map_or("it is removed".to_owned(), |expires| expires.to_string());
+            let about = format!("{name}, {}, until {until}", words(&role));
+            written_down(&args.named.config, "token add", &about)?;
             tell(&format!("token {name} is good until {until}; it is not shown again:\n"));
             print(&format!("{text}\n"))
         }
@@ -154,6 +160,7 @@ pub fn token(command: &TokenCommand) -> Result<()> {
         }
         TokenCommand::Remove(args) => {
             users(&args.config)?.remove_token(&args.name)?;
+            written_down(&args.config, "token remove", &args.name)?;
             print(&format!("token {} is removed\n", args.name))
         }
     }
@@ -162,6 +169,16 @@ pub fn token(command: &TokenCommand) -> Result<()> {
 fn users(args: &ConfigArgs) -> Result<UsersFile> {
     let config: Config = read(args)?;
     Ok(UsersFile::new(&config.users_file()))
+}
+
+/// Puts what was changed into the audit log. It is changed by then: a log that cannot be written does not make it a failure.
+fn written_down(args: &ConfigArgs, command: &str, about: &str) -> Result<()> {
+    let config: Config = read(args)?;
+    let log = AuditLog::of(&config.haproxy.state_dir);
+    if let Err(error) = log.record_command(command, &config.users_file(), about) {
+        tell(&format!("it is done, and is not in the audit log, which cannot be written: {error}\n"));
+    }
+    Ok(())
 }
 
 fn words(role: &Role) -> String {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, Raw};
+use super::seldom::Unsaid;
+use super::{Mode, Raw, Seldom};
 
 /// How HAProxy treats the servers of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct Backend {
     pub watch: Watch,
     /// What else its text says.
     #[serde(default)]
-    pub extras: Extras,
+    pub extras: Seldom<Extras>,
 }
 
 impl Backend {
@@ -35,7 +36,7 @@ impl Backend {
             balance: balance.into(),
             check: false,
             watch: Watch::default(),
-            extras: Extras::default(),
+            extras: Seldom::default(),
         }
     }
 
@@ -128,6 +129,21 @@ pub struct Extras {
     /// Raw text of marathon-lb's templates.
     #[serde(skip_serializing_if = "Raw::is_empty")]
     pub raw: Raw,
+}
+
+impl Unsaid for Extras {
+    const UNSAID: &'static Self = &Self {
+        closed: false,
+        allowed: Vec::new(),
+        login: None,
+        sticky: false,
+        root: None,
+        strip: None,
+        host: None,
+        location: None,
+        protocol: Protocol::Http1,
+        raw: Raw::NOTHING,
+    };
 }
 
 /// What the servers speak.

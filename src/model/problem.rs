@@ -30,11 +30,13 @@ pub enum ProblemKind {
     Held,
     /// Somebody went back to an earlier generation: what changed since has no effect.
     RolledBack,
+    /// HAProxy could not be brought to what is desired.
+    Haproxy,
 }
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::App,
         Self::Label,
         Self::Rule,
@@ -46,6 +48,7 @@ impl ProblemKind {
         Self::Block,
         Self::Held,
         Self::RolledBack,
+        Self::Haproxy,
     ];
 
     /// The word for it, as logs, metrics and pages have it.
@@ -63,6 +66,7 @@ impl ProblemKind {
             Self::Block => "block",
             Self::Held => "held",
             Self::RolledBack => "rolled_back",
+            Self::Haproxy => "haproxy",
         }
     }
 }

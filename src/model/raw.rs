@@ -34,10 +34,25 @@ pub struct Raw {
 }
 
 impl Raw {
+    /// No text.
+    pub const NOTHING: Self = Self {
+        users: Vec::new(),
+        frontend: Vec::new(),
+        leads: false,
+        allowed: Vec::new(),
+        denial: Vec::new(),
+        backend: Vec::new(),
+        server: String::new(),
+        check: None,
+        http: Vec::new(),
+        https: Vec::new(),
+        app_id: Vec::new(),
+    };
+
     /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self::NOTHING
     }
 
     /// Whether lines of the shared frontends are its own.

@@ -7,6 +7,7 @@ use super::desired::Happened;
 use crate::history::{Done, How};
 
 use crate::haproxy::{Applied, Driver};
+use crate::model::ProblemKind;
 use crate::plan::{Reason, Step};
 use crate::telemetry::metrics::Failure;
 
@@ -152,8 +153,10 @@ impl Reconciler {
             self.metrics.spares(kind, count.free, count.used);
         }
         self.metrics.hand_set(self.desired.by_hand());
-        self.metrics.blocks_put_aside(self.desired.put_aside_count());
-        self.metrics.rolled_back(self.desired.rolled_back().is_some());
+        self.metrics.of_reconciler(ProblemKind::Block, self.desired.put_aside_count());
+        self.metrics
+            .of_reconciler(ProblemKind::RolledBack, usize::from(self.desired.rolled_back().is_some()));
+        self.metrics.of_reconciler(ProblemKind::Haproxy, usize::from(self.failed.is_some()));
     }
 
     /// HAProxy has all that was told.

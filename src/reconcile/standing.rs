@@ -23,6 +23,7 @@ use crate::history::History;
 use crate::model::{AppId, Endpoint, TaskId};
 use crate::placement::Slot;
 use crate::render::Text;
+use crate::view::Noted;
 
 /// How long HAProxy may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -42,6 +43,8 @@ pub struct Brought {
     pub rolled_back: Option<Arc<RolledBack>>,
     /// Services that lack a route, since HAProxy does not take its text.
     pub lacking: Lacking,
+    /// What keeps HAProxy from being brought to what is desired.
+    pub failed: Option<Noted>,
 }
 
 impl Reconciler {
@@ -54,6 +57,7 @@ impl Reconciler {
             put_aside: self.desired.put_aside_now(),
             rolled_back: self.desired.rolled_back().cloned(),
             lacking: self.desired.lacking_now(),
+            failed: self.failed.clone(),
         });
     }
 }

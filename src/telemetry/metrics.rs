@@ -118,7 +118,7 @@ struct Inner {
 }
 
 /// Kinds of problems of which the reconciler tells.
-const OF_RECONCILER: [ProblemKind; 2] = [ProblemKind::Block, ProblemKind::RolledBack];
+const OF_RECONCILER: [ProblemKind; 3] = [ProblemKind::Block, ProblemKind::RolledBack, ProblemKind::Haproxy];
 
 /// What is only shown, not counted.
 #[derive(Default)]
@@ -135,14 +135,13 @@ struct Known {
     /// Whether it is ours to know if HAProxy is up.
     watched: bool,
     counts: Counts,
-    /// Services that are not on their newest block.
-    blocks: usize,
-    rolled_back: bool,
+    /// Problems of which the reconciler tells.
+    of_reconciler: BTreeMap<ProblemKind, usize>,
 }
 
 impl Known {
     fn problems(&self) -> usize {
-        self.counts.problems.values().sum::<usize>() + self.blocks + usize::from(self.rolled_back)
+        self.counts.problems.values().chain(self.of_reconciler.values()).sum()
     }
 }
 
@@ -303,11 +302,12 @@ impl Metrics {
         self.gauge("problems", problems);
     }
 
-    /// So many services are on an older block, or left out, because HAProxy or a template does not take theirs.
-    pub fn blocks_put_aside(&self, services: usize) {
-        let kind = [("kind", ProblemKind::Block.name())];
-        self.0.families.problems.get_or_create(&kind).set(count_of(services));
-        self.known().blocks = services;
+    /// So many problems of a kind of which the reconciler tells: services on an older block, or left out, because HAProxy or a
+    /// template does not take theirs; that somebody went back to an earlier generation; that HAProxy was not brought to what
+    /// is desired.
+    pub fn of_reconciler(&self, kind: ProblemKind, count: usize) {
+        self.0.families.problems.get_or_create(&[("kind", kind.name())]).set(count_of(count));
+        self.known().of_reconciler.insert(kind, count);
     }
 
     /// A certificate, or authorities, were replaced in the running worker.
@@ -319,13 +319,6 @@ impl Metrics {
     /// So many changed certificates are not taken by HAProxy.
     pub fn certificates_refused(&self, count: usize) {
         self.0.families.certificates_refused.set(count_of(count));
-    }
-
-    /// Whether somebody went back to an earlier generation.
-    pub fn rolled_back(&self, is_in_force: bool) {
-        let kind = [("kind", ProblemKind::RolledBack.name())];
-        self.0.families.problems.get_or_create(&kind).set(u64::from(is_in_force));
-        self.known().rolled_back = is_in_force;
     }
 
     /// A source told something, or was read.

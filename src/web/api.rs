@@ -76,6 +76,17 @@ impl From<OrderError> for ApiError {
     }
 }
 
+/// Refuses a word that is none of those known: an empty list would look as if there were nothing.
+fn known(name: &str, asked: Option<&str>, words: &[&str]) -> Result<(), ApiError> {
+    match asked.filter(|asked| !words.contains(asked)) {
+        None => Ok(()),
+        Some(_) => {
+            let detail = format!("{name}: expected one of {}", words.join(", "));
+            Err(ApiError::new(StatusCode::BAD_REQUEST, detail))
+        }
+    }
+}
+
 /// What somebody says a change is for: it goes into logs and files, a line of each.
 fn said(name: &str, text: &str) -> Result<String, ApiError> {
     let text = text.trim();

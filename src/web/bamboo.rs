@@ -13,7 +13,7 @@ use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::rules::{change_by, may_change};
+use super::rules::{change_by, may_change, may_take_away};
 use super::{ApiError, Audit, Caller, RuleDesk, Seen};
 use crate::model::{AppId, Rule};
 use crate::rules::StoreError;
@@ -159,6 +159,7 @@ async fn remove_rule(desk: &RuleDesk, caller: &Caller, app: &AppId) -> Result<bo
     loop {
         attempts -= 1;
         let Some(current) = desk.store().get(app).await? else { return Ok(false) };
+        may_take_away(caller, &current.rule)?;
         match desk.store().delete(app, &current.version).await {
             Err(StoreError::Conflict { .. }) if attempts > 0 => {}
             removed => return Ok(removed.map(|()| true)?),

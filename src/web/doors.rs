@@ -24,7 +24,7 @@ use super::reread::Reread;
 use super::{ApiError, Caller, Peer, Role};
 use crate::config::{Config, WebAuth};
 use crate::durable::tighten;
-use audit::{AuditLog, Entry};
+use audit::Entry;
 use passwords::Passwords;
 use sessions::Sessions;
 use users::Users;
@@ -38,7 +38,7 @@ mod sessions;
 mod throttle;
 pub mod users;
 
-pub use audit::Audit;
+pub use audit::{Audit, AuditLog};
 
 /// What never asks for a login: Causeway's health, and logging in and out. Marathon's callback, which is a nudge to read from
 /// Marathon whatever it says, comes from a Marathon that cannot log in.
@@ -135,7 +135,7 @@ impl Doors {
             users,
             passwords: Passwords::new().map_err(DoorsError::System)?,
             sessions: Sessions::open(&state_dir.join("sessions.json")),
-            audit: AuditLog::new(&state_dir.join("audit.log")),
+            audit: AuditLog::of(state_dir),
             trusted_header: web.trusted_header.as_ref().and_then(|name| name.parse().ok()),
             trusted_proxies: web.trusted_networks(),
             body_limit: web.body_limit,

@@ -24,7 +24,7 @@ mod judge;
 pub use desk::RuleDesk;
 pub(super) use desk::change as change_by;
 pub(crate) use form::Shown;
-pub(super) use judge::may_change;
+pub(super) use judge::{is_admins, may_change, may_take_away};
 
 pub(super) use asked::{Asking, Expected};
 
@@ -200,6 +200,7 @@ pub(super) async fn take_away(
     may_change(&asking.caller, app)?;
     let before = desk.store().list().await?;
     let current = before.get(app).ok_or_else(|| none_of(app))?;
+    may_take_away(&asking.caller, &current.rule)?;
     let version = expected.version(app, Some(current))?.ok_or_else(|| none_of(app))?;
     if asking.dry_run {
         return foresee(desk, Arc::clone(&before), [(app.clone(), None)]).await.map(Some);

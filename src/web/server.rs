@@ -20,6 +20,7 @@ use tower_http::add_extension::AddExtension;
 use super::Seen;
 use crate::config::Config;
 use socket::Socket;
+pub(super) use socket::name_of;
 use tls::Tls;
 
 mod socket;

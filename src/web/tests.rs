@@ -124,6 +124,13 @@ async fn pages_are_what_they_say_and_nothing_else_is_there() {
     assert!(metrics.contains("x-content-type-options: nosniff\r\n"));
     assert!(metrics.contains("process_resident_memory_bytes ") && metrics.contains("# eof\n"), "{metrics}");
     let answer = served.get("/status", "localhost").await;
+    assert!(
+        answer.contains("content-type: text/plain; charset=utf-8\r\n") && answer.ends_with("\r\n\r\nOK"),
+        "{answer}"
+    );
+    let json =
+        "GET /status HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nConnection: close\r\n\r\n";
+    let answer = served.say(json).await;
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     let body: BTreeMap<String, serde_json::Value> = serde_json::from_str(body).unwrap();
     assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));

@@ -11,6 +11,16 @@ impl Stage {
         serde_json::from_str(&answer.body).ok()
     }
 
+    /// The generation that runs, once it can be gone back to.
+    pub(crate) async fn can_go_back(&self) -> u64 {
+        let first = self.info().await.unwrap().generation.unwrap();
+        until("what it is made of to be kept", async || {
+            let list = self.api("/config/generations").await?;
+            (list["generations"][0]["can_roll_back"] == json!(true)).then_some(first)
+        })
+        .await
+    }
+
     /// Waits until the API says at this pointer (RFC 6901) what is expected.
     pub(crate) async fn until_api(&self, path: &str, pointer: &str, expected: Value) -> Value {
         until(&format!("{path} to say {expected} at {pointer}"), async || {
@@ -69,9 +79,16 @@ async fn services_apps_and_problems_are_told_as_they_are() {
     let problems = stage.api("/problems?kind=conflict").await.unwrap();
     assert_eq!(problems["problems"][0]["since"], json!(since), "it is the same problem still");
 
-    let wrong = stage.ask("/api/v2/services?colour=blue").await.unwrap();
-    assert_eq!(wrong.status, 400);
-    assert!(wrong.body.contains("colour"), "{}", wrong.body);
+    for (asked, word) in [
+        ("services?colour=blue", "colour"),
+        ("services?state=fine", "state: expected one of up, degraded"),
+        ("services?mode=udp", "mode: expected one of http, tcp"),
+        ("problems?kind=worry", "kind: expected one of app, label"),
+    ] {
+        let wrong = stage.ask(&format!("/api/v2/{asked}")).await.unwrap();
+        assert_eq!(wrong.status, 400, "{asked}");
+        assert!(wrong.body.contains(word), "{}", wrong.body);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,14 +15,14 @@ impl Stage {
         stage
     }
 
-    async fn order(&self, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn order(&self, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
         let url = format!("http://{}/api/v2{path}", self.web.expect("a bridge is started"));
         let answer = self.client.request(method, url).json(&body).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
     }
 
-    async fn post_api(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post_api(&self, path: &str, body: Value) -> (u16, Value) {
         self.order(reqwest::Method::POST, path, body).await
     }
 }
@@ -95,12 +95,7 @@ async fn a_rollback_brings_back_the_labels_of_then_with_the_tasks_of_today() {
     ])
     .await;
     stage.served("web.example.com", "/", "/web").await;
-    let first = stage.info().await.unwrap().generation.unwrap();
-    until("what it is made of to be kept", async || {
-        let list = stage.api("/config/generations").await?;
-        (list["generations"][0]["can_roll_back"] == json!(true)).then_some(())
-    })
-    .await;
+    let first = stage.can_go_back().await;
     // Its algorithm and its host change, which is a reload, and one comes that takes its old host.
     let labels = json!({ "HAPROXY_0_VHOST": "new.example.com", "HAPROXY_0_BACKEND_WEIGHT": "0",
         "HAPROXY_0_BALANCE": "source" });
@@ -158,12 +153,7 @@ async fn a_rollback_brings_back_the_labels_of_then_with_the_tasks_of_today() {
 async fn a_rollback_outlives_causeway_and_needs_no_reload_then() {
     let mut stage = Stage::open_to_all(vec![vhost("/web", 1, "web.example.com")]).await;
     stage.served("web.example.com", "/", "/web").await;
-    let first = stage.info().await.unwrap().generation.unwrap();
-    until("what it is made of to be kept", async || {
-        let list = stage.api("/config/generations").await?;
-        (list["generations"][0]["can_roll_back"] == json!(true)).then_some(())
-    })
-    .await;
+    let first = stage.can_go_back().await;
     let labels = json!({ "HAPROXY_0_VHOST": "new.example.com", "HAPROXY_0_BALANCE": "source" });
     stage.put("/v2/apps/web", json!({ "labels": labels })).await;
     stage.served("new.example.com", "/", "/web").await;
@@ -185,12 +175,7 @@ async fn a_rollback_outlives_causeway_and_needs_no_reload_then() {
 async fn a_rollback_brings_back_the_template_of_then() {
     let mut stage = Stage::open_to_all(vec![vhost("/web", 1, "web.example.com")]).await;
     stage.served("web.example.com", "/", "/web").await;
-    let first = stage.info().await.unwrap().generation.unwrap();
-    until("what it is made of to be kept", async || {
-        let list = stage.api("/config/generations").await?;
-        (list["generations"][0]["can_roll_back"] == json!(true)).then_some(())
-    })
-    .await;
+    let first = stage.can_go_back().await;
     stage.end_bridge().await.unwrap();
     let dir = stage.path("templates");
     std::fs::create_dir(&dir).unwrap();
@@ -210,6 +195,46 @@ async fn a_rollback_brings_back_the_template_of_then() {
     let (status, _) = stage.order(reqwest::Method::DELETE, "/config/rollback", json!({ "why": "x" })).await;
     assert_eq!(status, 204);
     assert!(has_it(&stage));
+    stage.served("web.example.com", "/", "/web").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_haproxy_refuses_is_told_and_stops_nothing() {
+    let mut stage = Stage::set().await;
+    stage.config.web.auth = WebAuth::None;
+    stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
+    let dir = stage.path("templates");
+    std::fs::create_dir(&dir).unwrap();
+    let page = stage.path("503.http");
+    std::fs::write(&page, "HTTP/1.0 503 Gone\r\nConnection: close\r\n\r\n").unwrap();
+    let of_then = format!(
+        "{}\nbackend of_then\n  errorfile 503 {}\n",
+        include_str!("../../templates/head.cfg"),
+        page.display()
+    );
+    std::fs::write(dir.join("head.cfg"), of_then).unwrap();
+    stage.config.template.dir = Some(dir);
+    stage.bridge();
+    stage.served("web.example.com", "/", "/web").await;
+    let first = stage.can_go_back().await;
+    stage.end_bridge().await.unwrap();
+    stage.config.template.dir = None;
+    std::fs::remove_file(&page).unwrap();
+    stage.bridge();
+    until("the template of today", async || (!stage.current().contains("of_then")).then_some(())).await;
+    stage.until_api("/status", "/ready", json!(true)).await;
+
+    let (status, answer) =
+        stage.post_api("/config/rollback", json!({ "generation": first, "why": "x" })).await;
+    assert_eq!(status, 503, "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("HAProxy was not brought there"), "{answer}");
+    // What is said of it has HAProxy's own words, and everything goes on.
+    let problems = stage.api("/problems").await.unwrap();
+    assert!(problems.to_string().contains("503.http"), "{problems}");
+    stage.put("/v2/apps/web", json!({ "instances": 2 })).await;
+    stage.tasks("web.example.com", 2).await;
+    let (status, _) = stage.order(reqwest::Method::DELETE, "/config/rollback", json!({ "why": "x" })).await;
+    assert_eq!(status, 204);
     stage.served("web.example.com", "/", "/web").await;
 }
 

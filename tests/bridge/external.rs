@@ -1,6 +1,6 @@
 //! The HAProxy that the operator runs.
 
-use causeway::config::HaproxyMode;
+use causeway::config::{HaproxyMode, WebAuth};
 use serde_json::json;
 
 use crate::stage::{Stage, until, vhost};
@@ -34,6 +34,33 @@ async fn the_operators_commands_check_reload_and_clean_up() {
     assert_eq!((&why["result"]["app"], &why["differs"]), (&json!("/web"), &json!(null)), "{why:#}");
     assert!(std::fs::read_to_string(stage.path("cleaned")).unwrap().lines().count() >= 2);
     stage.end_bridge().await.unwrap();
+    kill_all(&stage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_goes_by_the_operators_commands_too() {
+    let mut stage = external(RELOAD).await;
+    stage.config.web.auth = WebAuth::None;
+    stage.bridge();
+    stage.served("web.example.com", "/", "/web").await;
+    let first = stage.can_go_back().await;
+    let labels = json!({ "HAPROXY_0_VHOST": "new.example.com", "HAPROXY_0_BALANCE": "source" });
+    stage.put("/v2/apps/web", json!({ "labels": labels })).await;
+    stage.served("new.example.com", "/", "/web").await;
+    let order = json!({ "generation": first, "why": "it was better" });
+    let (status, answer) = stage.post_api("/config/rollback", order).await;
+    assert_eq!(status, 200, "{answer}");
+    stage.served("web.example.com", "/", "/web").await;
+    stage.answers("new.example.com", "/", 404).await;
+    let (status, _) = stage.order(reqwest::Method::DELETE, "/config/rollback", json!({ "why": "x" })).await;
+    assert_eq!(status, 204);
+    stage.served("new.example.com", "/", "/web").await;
+    stage.end_bridge().await.unwrap();
+    kill_all(&stage);
+}
+
+/// Ends what the operator's command started.
+fn kill_all(stage: &Stage) {
     let pids = std::fs::read_to_string(stage.path("run/pid")).unwrap();
     for pid in pids.split_whitespace() {
         let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());

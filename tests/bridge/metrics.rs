@@ -67,7 +67,10 @@ async fn requests_are_counted_under_the_name_of_the_app_and_reloads_by_their_rea
     assert_eq!(stage.metric("causeway_source_connected{source=\"marathon\"}").await, Some(1.0));
 
     assert_eq!(stage.ask("/readyz").await.unwrap().status, 200);
-    let status: Value = serde_json::from_str(&stage.ask("/status").await.unwrap().body).unwrap();
+    assert_eq!(stage.ask("/status").await.unwrap().body, "OK");
+    let url = format!("http://{}/status", stage.web.expect("a bridge is started"));
+    let status = stage.get_at(&url, &[("Accept", "application/json")]).await.unwrap().body;
+    let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!((&status["ready"], &status["haproxy"]["up"]), (&json!(true), &json!(true)));
     assert_eq!(status["haproxy"]["generation"], json!(stage.info().await.unwrap().generation));
 }

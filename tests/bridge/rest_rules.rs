@@ -449,6 +449,18 @@ async fn each_role_writes_what_is_its_own() {
     let bamboo = asking(&stage, Method::POST, "/api/services").bearer_auth(&editor);
     let bamboo = told(bamboo.body(r#"{"id":"/team-a/web","acl":"hdr_sub(user-agent) -i curl"}"#)).await;
     assert_eq!(bamboo.status, 403, "{}", bamboo.body);
+    // What an admin said in it is not an editor's to take away, by either way; the admin takes it away.
+    let admins = json!({ "order": 5, "routes": [{ "host": "x.a.example.com" }] });
+    let path = "/api/v2/rules/team-a/web";
+    let ordered = asking(&stage, Method::PUT, path).header("If-Match", "*").bearer_auth(&admin).json(&admins);
+    assert_eq!(told(ordered).await.status, 200);
+    for path in [path, "/api/services/team-a/web"] {
+        let taken = asking(&stage, Method::DELETE, path).header("If-Match", "*").bearer_auth(&editor);
+        let taken = told(taken).await;
+        assert_eq!(taken.status, 403, "{path}: {}", taken.body);
+    }
+    let taken = asking(&stage, Method::DELETE, path).header("If-Match", "*").bearer_auth(&admin);
+    assert_eq!(told(taken).await.status, 204);
     let log = std::fs::read_to_string(stage.config.haproxy.state_dir.join("audit.log")).unwrap();
     assert!(log.contains("new name") && log.contains("/team-a/web"), "{log}");
 }

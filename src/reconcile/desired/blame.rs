@@ -59,19 +59,25 @@ impl Desired {
             }
             _ => return false,
         };
+        let differs = |(id, block): &(&ServiceId, &Arc<Block>)| {
+            self.good.get(*id).is_none_or(|good| !good.service.same_shape(&block.service))
+        };
+        let (mut culprits, named_all) = self.culprits(alerts, candidate);
+        if !named_all {
+            // Where something that is nobody's is wrong, who is as he was when HAProxy took him is not to blame: he is named for
+            // what is wrong there.
+            culprits.retain(|id, _| self.text.blocks.get_key_value(id).is_some_and(|pair| differs(&pair)));
+        }
+        let changed: Vec<ServiceId> =
+            self.text.blocks.iter().filter(differs).map(|(id, _)| id.clone()).collect();
         let mut put_aside = false;
-        for (id, words) in self.culprits(alerts, candidate) {
+        for (id, words) in culprits {
             put_aside |= self.put_aside(&id, &words);
         }
         // Without words nobody can be named: it may have been too slow only.
         if put_aside || !started || alerts.is_empty() {
             return put_aside;
         }
-        let differs = |(id, block): &(&ServiceId, &Arc<Block>)| {
-            self.good.get(*id).is_none_or(|good| !good.service.same_shape(&block.service))
-        };
-        let changed: Vec<ServiceId> =
-            self.text.blocks.iter().filter(differs).map(|(id, _)| id.clone()).collect();
         if changed.len() == self.text.blocks.size() {
             // To leave everybody out would help nobody.
             return false;
@@ -82,9 +88,11 @@ impl Desired {
         put_aside
     }
 
-    fn culprits(&self, alerts: &[String], candidate: &Candidate) -> BTreeMap<ServiceId, String> {
+    /// Whom these alerts name, each with the first of them; and whether every alert names somebody.
+    fn culprits(&self, alerts: &[String], candidate: &Candidate) -> (BTreeMap<ServiceId, String>, bool) {
         let (config, owners) = candidate.text.config(DIR_MARK);
         let mut culprits = BTreeMap::new();
+        let mut named_all = true;
         for alert in alerts {
             let by_line = CheckFailure::lines(alert).into_iter().filter_map(|line| {
                 let line = line.checked_sub(PREFIX_LINES)?;
@@ -100,11 +108,14 @@ impl Desired {
                     || certificates.any(|file| alert.contains(&format!("'{file}'")))
             };
             let named = candidate.text.blocks.values().filter(names).map(|block| block.service.id.clone());
+            let mut names_somebody = false;
             for id in by_line.chain(named) {
+                names_somebody = true;
                 culprits.entry(id).or_insert_with(|| alert.clone());
             }
+            named_all &= names_somebody;
         }
-        culprits
+        (culprits, named_all)
     }
 
     /// Puts aside who wants a port of its own that cannot be had, before HAProxy finds out.

@@ -105,7 +105,7 @@ fn what_is_for_http_is_told_where_the_mode_is_tcp() {
         let name = format!("HAPROXY_0_{name}");
         let (service, problems) = first(&[(&name, "true"), ("HAPROXY_0_MODE", "tcp")]);
         assert!(problems[0].contains(&name) && problems[0].contains("no effect"), "{problems:?}");
-        assert_eq!(service.backend.extras, crate::model::Extras::default());
+        assert_eq!(*service.backend.extras, crate::model::Extras::default());
     }
 }
 

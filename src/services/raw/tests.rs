@@ -246,14 +246,14 @@ fn what_a_text_says_beyond_its_default_goes_to_its_section() {
     let proxypass = [HOST, ("HTTP_BACKEND_PROXYPASS_PATH", "/p")];
     let (service, found) =
         raw(&proxypass, "HTTP_BACKEND_PROXYPASS_GLUE", "http-request replace-path ^{proxypath}/?(.*) /\\1");
-    assert_eq!((service.backend.extras.strip, service.backend.extras.host), (None, None));
+    assert_eq!((&service.backend.extras.strip, &service.backend.extras.host), (&None, &None));
     assert_eq!(found.backend, ["http-request replace-path ^/p/?(.*) '/\\1'"]);
     let (service, found) = raw(
         &[HOST, ("HTTP_BACKEND_REVPROXY_PATH", "/p")],
         "HTTP_BACKEND_REVPROXY_GLUE",
         "http-response replace-header Location /(.*) {rootpath}/\\1",
     );
-    assert_eq!((service.backend.extras.location, found.backend.len()), (None, 1));
+    assert_eq!((&service.backend.extras.location, found.backend.len()), (&None, 1));
     let networks = [HOST, ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.1 10.0.0.2")];
     let (_, found) = raw(
         &networks,

@@ -24,7 +24,7 @@ fn told() -> Metrics {
     metrics.slots(90, 10);
     let problems = ProblemKind::ALL.into_iter().map(|kind| (kind, 0)).collect();
     metrics.state(&Counts { apps: 3, services: 4, servers: 5, problems });
-    metrics.blocks_put_aside(1);
+    metrics.of_reconciler(ProblemKind::Block, 1);
     for source in Source::ALL {
         metrics.heard(source);
         metrics.connected(source, true);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::shown::of_service;
-use super::{Asked, page};
+use super::{Asked, known, page};
 use crate::haproxy::stats::ServiceFigures;
 use crate::model::{App, Mode, RouteMatch, Service, ServiceId};
 use crate::placement::{Admin, Occupant, Slot};
@@ -23,6 +23,9 @@ use crate::web::{ApiError, Caller, Seen};
 pub(super) fn router() -> Router<Seen> {
     Router::new().route("/api/v2/services", get(services))
 }
+
+/// The states of services and of apps without any.
+const STATES: [&str; 7] = ["up", "degraded", "down", "suspended", "last_good", "left_out", "unexposed"];
 
 /// Which services.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -228,6 +231,8 @@ pub(in crate::web) async fn services(
     State(metrics): State<Metrics>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<ServicePage>, ApiError> {
+    known("state", filter.state.as_deref(), &STATES)?;
+    known("mode", filter.mode.as_deref(), &[Mode::Http.as_str(), Mode::Tcp.as_str()])?;
     let (brought, figures) = (running.brought(), metrics.figures());
     let rows = Rows { view: &view, brought: &brought, figures: &figures };
     let after = filter.cursor.as_deref().and_then(|cursor| {

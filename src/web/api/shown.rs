@@ -9,9 +9,9 @@ use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Asked, page};
+use super::{Asked, known, page};
 use crate::history::moment;
-use crate::model::ServiceId;
+use crate::model::{ProblemKind, ServiceId};
 use crate::reconcile::standing::{Brought, Running};
 use crate::view::{Noted, View};
 use crate::web::{ApiError, Caller, Seen};
@@ -92,6 +92,7 @@ pub(in crate::web) async fn problems(
     State(running): State<Running>,
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<ProblemPage>, ApiError> {
+    known("kind", filter.kind.as_deref(), &ProblemKind::ALL.map(ProblemKind::name))?;
     let brought = running.brought();
     let rolled_back = brought.rolled_back.as_ref().map(|to| to.noted());
     let of_blocks = brought.put_aside.values().map(|aside| &aside.noted).chain(brought.lacking.values());
@@ -100,7 +101,7 @@ pub(in crate::web) async fn problems(
         filter.app.as_deref().is_none_or(of_app)
     };
     let mut found: Vec<&Noted> =
-        view.problems().chain(of_blocks).chain(&rolled_back).filter(has_app).collect();
+        view.problems().chain(of_blocks).chain(&rolled_back).chain(&brought.failed).filter(has_app).collect();
     let mut kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
     for noted in &found {
         *kinds.entry(noted.problem.kind.name()).or_default() += 1;

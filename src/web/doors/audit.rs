@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 use serde::Serialize;
 
+use crate::durable::{FileError, give_to_owner_of_dir};
 use crate::web::reread::lock;
+use crate::web::server::name_of;
 
 /// The longest word on why, in characters.
 const LONGEST: usize = 500;
@@ -78,11 +82,27 @@ pub(super) struct Entry {
 
 /// The file of the audit log.
 #[derive(Clone, Debug)]
-pub(super) struct AuditLog(PathBuf);
+pub struct AuditLog(PathBuf);
 
 impl AuditLog {
-    pub(super) fn new(path: &Path) -> Self {
-        Self(path.to_owned())
+    /// The audit log in a state directory.
+    #[must_use]
+    pub fn of(state_dir: &Path) -> Self {
+        Self(state_dir.join("audit.log"))
+    }
+
+    /// Writes down what somebody changed in a file by a command.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn record_command(&self, command: &str, file: &Path, about: &str) -> Result<(), FileError> {
+        // Who became root by sudo is known by his own name.
+        let sudo = std::env::var("SUDO_USER").ok().filter(|_| geteuid().is_root());
+        let who = sudo.unwrap_or_else(|| name_of(geteuid()));
+        let (from, file) = ("command line".to_owned(), file.to_string_lossy());
+        let entry = Entry::now(&who, "command", from, command, &file, 200);
+        self.append(&Entry { about: text(about), ..entry }).map_err(FileError::of(&self.0))?;
+        give_to_owner_of_dir(&self.0)
     }
 
     /// Writes down what was done: to the file, and to Causeway's own log. The file is opened for each line, so that it may be
@@ -116,7 +136,10 @@ impl AuditLog {
     fn append(&self, entry: &Entry) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.0)?;
+        // No link is followed: root writes here too, and the directory is not root's.
+        let mut opened = OpenOptions::new();
+        opened.append(true).create(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+        let mut file = opened.open(&self.0)?;
         // One write, so that lines of two requests do not mix.
         file.write_all(&line)?;
         file.sync_data()

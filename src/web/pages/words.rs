@@ -92,6 +92,12 @@ pub(super) const KINDS: Words = Words(&[
         "HAProxy or a template does not take what the app asks for; it serves as before, or is left out.",
     ),
     word(
+        "haproxy",
+        "HAProxy",
+        "bad",
+        "HAProxy could not be brought to what is desired: it goes on with what it has, and what changed since has no effect.",
+    ),
+    word(
         "rolled_back",
         "Rolled back",
         "warn",

@@ -62,15 +62,18 @@ pub(super) fn within_role(
         false => view.services().filter(|service| !caller.may_edit(&service.id.app)).collect(),
     };
     for (reaches, route) in new {
-        if matches!(route.meaning(), Ok(Meaning::Acl(_))) {
-            refused.push(format!(
-                "the criterion {:?} is free text, which is an admin's to write",
-                route.acl.as_deref().unwrap_or_default()
-            ));
+        if is_free_text(route) {
+            let text = route.acl.as_deref().unwrap_or_default();
+            refused.push(format!("the criterion {text:?} is free text, which is an admin's to write"));
         }
         for reach in reaches {
             refused.extend(reach.refusal(&rule.app, &view.terms, &others));
         }
+    }
+    let written = current.map_or(&[][..], |current| &current.routes);
+    for route in written.iter().filter(|route| is_free_text(route) && !rule.routes.contains(route)) {
+        let text = route.acl.as_deref().unwrap_or_default();
+        refused.push(format!("the criterion {text:?} is free text, which is an admin's to take away"));
     }
     if refused.is_empty() {
         return Ok(());
@@ -78,14 +81,37 @@ pub(super) fn within_role(
     Err(ApiError::forbidden(refused.join("; ")).with("refused", refused))
 }
 
+/// Refuses to take away a rule with something in it that only an admin may say: nobody else could bring it back.
+///
+/// # Errors
+/// 401 for nobody, 403 for others.
+pub(in crate::web) fn may_take_away(caller: &Caller, current: &Rule) -> Result<(), ApiError> {
+    may_change(caller, &current.app)?;
+    if caller.is_admin() || !is_admins(current) {
+        return Ok(());
+    }
+    let words = format!(
+        "the rule for {} has an order or free text, which are an admin's; switch it off, or ask an admin to take it away",
+        current.app
+    );
+    Err(ApiError::forbidden(words))
+}
+
+/// Whether a rule has something in it that only an admin may say.
+pub(in crate::web) fn is_admins(rule: &Rule) -> bool {
+    rule.order.is_some() || rule.routes.iter().any(is_free_text)
+}
+
+fn is_free_text(route: &RuleRoute) -> bool {
+    matches!(route.meaning(), Ok(Meaning::Acl(_)))
+}
+
 /// The free texts of a rule that HAProxy has not been asked about, each with the number of its route.
 pub(super) fn untried<'a>(current: Option<&Rule>, rule: &'a Rule) -> Vec<(usize, &'a str)> {
     let known = |route: &RuleRoute| current.is_some_and(|current| current.routes.contains(route));
-    let text = |(route, number): (&'a RuleRoute, usize)| match route.meaning() {
-        Ok(Meaning::Acl(_)) if !known(route) => Some((number, route.acl.as_deref()?)),
-        _ => None,
-    };
-    rule.routes.iter().zip(1..).filter_map(text).collect()
+    let is_untried = |(route, _): &(&RuleRoute, usize)| is_free_text(route) && !known(route);
+    let text = |(route, number): (&'a RuleRoute, usize)| Some((number, route.acl.as_deref()?));
+    rule.routes.iter().zip(1..).filter(is_untried).filter_map(text).collect()
 }
 
 /// Which requests a route asks for, as far as they may be somebody else's.
@@ -269,6 +295,28 @@ mod tests {
         assert_eq!(judged("", Some(admins), &more), Ok(()));
         assert!(judged("", Some(&format!("enabled = false\n{admins}")), admins).is_err());
         assert!(judged("", Some(admins), "order = 4").is_err());
+        let error = judged("", Some(admins), "order = 3").unwrap_err();
+        assert!(error.contains("an admin's to take away"), "{error}");
+        let off = format!("enabled = false\n{admins}");
+        assert_eq!(judged("", Some(admins), &off), Ok(()));
+    }
+
+    #[test]
+    fn what_an_admin_said_an_editor_does_not_take_away() {
+        let may = |caller: &Caller, text: &str| {
+            may_take_away(caller, &rule(text)).map_err(|error| error.status().as_u16())
+        };
+        let free_text = "[[route]]\nacl = \"hdr_sub(user-agent) x\"";
+        for (text, expected) in [
+            ("[[route]]\nhost = \"a.example.com\"", Ok(())),
+            ("[[route]]\nacl = \"hdr(host) -i a.example.com\"", Ok(())),
+            ("order = 3", Err(403)),
+            (free_text, Err(403)),
+        ] {
+            assert_eq!(may(&editor(), text), expected, "{text}");
+            assert_eq!(may(&Caller::user("root", Role::Admin), text), Ok(()), "{text}");
+            assert_eq!(may(&Caller::anonymous(), text), Err(401), "{text}");
+        }
     }
 
     #[test]

@@ -63,8 +63,13 @@ impl Drop for Socket {
 /// The name of who is at the other end, as the kernel knows him; `None` for everybody but root and our own user.
 pub(super) fn caller(credentials: UCred) -> Option<String> {
     let uid = Some(Uid::from_raw(credentials.uid())).filter(|uid| is_let_in(*uid, geteuid()))?;
+    Some(name_of(uid))
+}
+
+/// A user's name, as this host knows him.
+pub(in crate::web) fn name_of(uid: Uid) -> String {
     let user = User::from_uid(uid).ok().flatten();
-    Some(user.map_or_else(|| format!("uid {uid}"), |user| user.name))
+    user.map_or_else(|| format!("uid {uid}"), |user| user.name)
 }
 
 fn is_let_in(uid: Uid, own: Uid) -> bool {

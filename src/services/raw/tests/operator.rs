@@ -39,7 +39,7 @@ fn the_operators_templates_are_for_every_app_and_a_label_comes_before_them() {
     let labels = [HOST, ("BACKEND_NETWORK_ALLOWED_ACL", "10.0.0.1"), ("HTTP_BACKEND_REDIR", "/w")];
     let (service, problems) = first(&labels, &config);
     assert_eq!(problems, Vec::<String>::new());
-    let found = service.backend.extras.raw;
+    let found = &service.backend.extras.raw;
     assert_eq!(
         found.backend,
         ["http-request set-header X all", "redirect code 302 location /w if { path / }"]
@@ -49,7 +49,7 @@ fn the_operators_templates_are_for_every_app_and_a_label_comes_before_them() {
         ["http-request deny deny_status 429 if !network_allowed"],
         "a login is still asked for"
     );
-    assert_eq!((service.marks.root, service.backend.extras.root), (None, None));
+    assert_eq!((&service.marks.root, &service.backend.extras.root), (&None, &None));
     let own = [HOST, ("BACKEND_HTTP_OPTIONS", "http-request set-header X own")];
     assert_eq!(
         first(&own, &config).0.backend.extras.raw.backend,

@@ -2,15 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use nix::unistd::geteuid;
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
 use super::{Role, TOKEN_MARK, Users, check_name, random, sha256};
-use crate::durable::{FileError, make_private_dir, replace_file};
+use crate::durable::{FileError, dir_of, give_to_owner_of_dir, make_private_dir, replace_file};
 use crate::web::doors::passwords;
 
 const HEADER: &str = "# Who may log in to Causeway. `causeway user` and `causeway token` write this file; Causeway reads it whenever it changes.\n";
@@ -162,7 +160,7 @@ impl UsersFile {
 
     /// Reads, edits and replaces the file, one at a time.
     fn edit(&self, edit: impl FnOnce(&mut DocumentMut) -> Result<(), UsersError>) -> Result<(), UsersError> {
-        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = dir_of(&self.path);
         make_private_dir(dir)?;
         let of_dir = File::open(dir).map_err(FileError::of(dir))?;
         of_dir.lock().map_err(FileError::of(dir))?;
@@ -175,16 +173,7 @@ impl UsersFile {
         // What we write is read back before it counts.
         Users::parse(&text).map_err(|message| self.syntax(message))?;
         replace_file(&self.path, text.as_bytes(), 0o600)?;
-        self.give_to_owner_of(&of_dir)
-    }
-
-    /// A file that root writes beside the state of a Causeway that is not root is that one's.
-    fn give_to_owner_of(&self, dir: &File) -> Result<(), UsersError> {
-        let owner = dir.metadata().map_err(FileError::of(&self.path))?;
-        if geteuid().is_root() && owner.uid() != 0 {
-            chown(&self.path, Some(owner.uid()), Some(owner.gid())).map_err(FileError::of(&self.path))?;
-        }
-        Ok(())
+        Ok(give_to_owner_of_dir(&self.path)?)
     }
 }
 

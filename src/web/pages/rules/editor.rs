@@ -14,7 +14,7 @@ use super::verdict::Verdict;
 use crate::model::{AppId, Rule};
 use crate::web::pages::templates::in_url;
 use crate::web::pages::{PageError, Reader, Screen};
-use crate::web::rules::{Asking, Shown, Written, save};
+use crate::web::rules::{Asking, Shown, Written, is_admins, save};
 use crate::web::{ApiError, Audit, Seen};
 
 /// The kinds of criteria, in words, with an example of each.
@@ -57,6 +57,7 @@ struct Content<'a> {
     fields: &'a Fields,
     is_new: bool,
     may_edit: bool,
+    may_take_away: bool,
     is_admin: bool,
     is_group: bool,
     is_somebody: bool,
@@ -118,6 +119,9 @@ fn draw(reader: &Reader, seen: &Seen, status: StatusCode, drawn: Drawn) -> Respo
     let content = Content {
         is_new,
         may_edit,
+        may_take_away: may_edit
+            && !is_new
+            && (reader.caller.is_admin() || !view.rules.get(&app).is_some_and(is_admins)),
         is_admin: reader.caller.is_admin(),
         is_group,
         is_somebody: reader.caller.name.is_some(),
