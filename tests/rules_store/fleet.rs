@@ -1,5 +1,7 @@
 //! What is ordered for every node: two Causeways on one Marathon and one ZooKeeper, each with a real HAProxy.
 
+use std::time::Duration;
+
 use causeway::config::{RuleStoreKind, WebAuth};
 use serde_json::{Value, json};
 use zookeeper_client::Client;
@@ -28,6 +30,8 @@ impl Two {
             stage.config.rules.store = RuleStoreKind::Zookeeper;
             stage.config.rules.zookeeper = zookeeper.config(name).rules.zookeeper;
         }
+        // Whoever is cut off is taken for one of us for that long.
+        second.config.rules.zookeeper.session_timeout = Duration::from_secs(20);
         second.config.rules.zookeeper.hosts = vec![proxy.address.to_string()];
         second.config.marathon.endpoints = vec![first.marathon.url()];
         first
@@ -183,7 +187,7 @@ async fn a_node_that_was_away_does_what_was_ordered_meanwhile() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_for_the_fleet_ends_everywhere_when_it_does_where_it_was_given() {
     let mut two = Two::start().await;
-    two.first.config.haproxy.by_hand_timeout = std::time::Duration::from_secs(2);
+    two.first.config.haproxy.by_hand_timeout = Duration::from_secs(4);
     let task = two.bridge().await;
     let (status, answer) = order(&two.first, &task, "fleet", "drain", "for a moment").await;
     assert_eq!((status, &answer["fleet"]["done"]), (200, &json!(2)), "{answer}");
