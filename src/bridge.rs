@@ -69,8 +69,8 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     Doors::tell(&config);
     // Whoever drops this future ends every part of it.
     let _stopped = stop.clone().drop_guard();
-    let (config, notices) = templates::with_templates(config).await?;
-    for notice in notices {
+    let (config, told) = templates::with_templates(config).await?;
+    for notice in told.notices {
         tracing::warn!("{notice}");
     }
     let metrics = Metrics::new(&config.statsd);
@@ -120,6 +120,7 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let mut state =
         State::new(&config, &config.safety, ports.reserved(&config.haproxy, https), served_before);
     desired.good_services().for_each(|service| state.remember(service));
+    state.tell_of_templates(told.problems);
     let pending = Pending::default();
     let refresh = Refresh::default();
     let listener = marathon_lb::listen(&config.haproxy, jail.as_ref()).unwrap_or_else(|error| {

@@ -45,6 +45,8 @@ pub struct Terms {
     ca: Option<String>,
     /// The directory of the certificates that labels name, as HAProxy reads it.
     pub(crate) tls_dir: Option<PathBuf>,
+    /// The same as the operator has it, `tls.dir`.
+    pub(crate) tls_files: Option<PathBuf>,
     policy: Policy,
     /// Who may have raw text, and the operator's own.
     raw: raw::Terms,
@@ -60,6 +62,7 @@ impl From<&Config> for Terms {
             labels: config.labels.clone(),
             ca: config.tls.ca.as_ref().map(|_| format!("{dir}{}", certificates::AUTHORITIES)),
             tls_dir: config.tls.dir.as_ref().map(|_| PathBuf::from(format!("{dir}{}", certificates::NAMED))),
+            tls_files: config.tls.dir.clone(),
             policy: Policy::from(&config.policy),
             raw: raw::Terms::from(&config.labels),
             own: config.listeners(),
@@ -82,7 +85,7 @@ impl Terms {
 
     /// Whose word on the health of an app's tasks counts, where its port says so, or for all.
     pub(crate) fn checks(&self, app: &App, port_index: usize) -> Checks {
-        let labels = AppLabels::parse(app, &mut Vec::new());
+        let labels = AppLabels::parse(app, None, &mut Vec::new());
         labels.port(port_index).checks.unwrap_or(self.labels.checks)
     }
 
@@ -113,7 +116,7 @@ impl Terms {
 pub fn of(app: &App, rule: Option<&Rule>, terms: &Terms, watched: bool) -> AppServices {
     let config = &terms.labels;
     let mut problems = Vec::new();
-    let labels = AppLabels::parse(app, &mut problems);
+    let labels = AppLabels::parse(app, terms.tls_files.as_deref(), &mut problems);
     let tcp_port = bamboo_tcp_port(app, &mut problems);
     // Bamboo's template has it for every app without a record, whatever else it gives to the app.
     let default_rule = config.default_rule && !labels.any && rule.is_none();

@@ -92,6 +92,11 @@ impl State {
         }
     }
 
+    /// Templates of the operator's are left out, for as long as this Causeway runs.
+    pub fn tell_of_templates(&mut self, problems: Vec<Problem>) {
+        self.view.template_problems = self.note(problems, &[]).into();
+    }
+
     /// A service had its routes and its port when Causeway last ran: it keeps them against whoever wants them too.
     pub fn remember(&mut self, service: &Service) {
         self.claims.remember(service);

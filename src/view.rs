@@ -34,6 +34,8 @@ pub struct View {
     pub rule_problems: Arc<[Noted]>,
     /// What is wrong with apps as the source gave them.
     pub source_problems: RedBlackTreeMapSync<AppId, Arc<[Noted]>>,
+    /// Templates of the operator's that are left out.
+    pub template_problems: Arc<[Noted]>,
     /// The full read that is not believed yet.
     pub held: Option<Arc<Noted>>,
 }
@@ -184,7 +186,11 @@ impl View {
         let of_sources = self.source_problems.values().flat_map(|problems| problems.iter());
         let of_services = self.settled.values().flat_map(|settled| &settled.problems);
         let held = self.held.iter().map(AsRef::as_ref);
-        of_sources.chain(of_services).chain(self.rule_problems.iter()).chain(held)
+        of_sources
+            .chain(of_services)
+            .chain(self.rule_problems.iter())
+            .chain(self.template_problems.iter())
+            .chain(held)
     }
 
     /// What is wrong with one app.

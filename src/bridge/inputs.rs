@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use nix::unistd::geteuid;
 
-use crate::config::{Config, HaproxyMode};
+use crate::config::{Config, HaproxyMode, split_bind};
 use crate::haproxy::inquiry;
 use crate::haproxy::managed::{Jail, log_socket};
 use crate::haproxy::service_ports::ServicePorts;
@@ -29,6 +29,13 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
     let jail = jail.filter(|_| managed);
     let path = |path: &Path| path.display().to_string();
     let text = |text: &str| text.to_owned();
+    let certificates = !config.tls.certificates.is_empty() && !haproxy.bind_https.is_empty();
+    // Who names our own port came without anything before us that has other ones.
+    let port = |bind: &str| split_bind(bind).map_or(0, |(_, port)| port);
+    let named = match (port(&haproxy.bind_http), port(&haproxy.bind_https)) {
+        (http, https) if certificates && http != 80 && https != 443 => (http, https),
+        _ => (0, 0),
+    };
     HeadContext {
         socket: path(&haproxy.socket),
         log_socket: if managed { path(&log_socket(haproxy, jail)) } else { String::new() },
@@ -50,6 +57,8 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         ]),
         bind_http: text(&haproxy.bind_http),
         bind_https: text(&haproxy.bind_https),
+        http_port: named.0,
+        https_port: named.1,
         bind_app_id: text(&haproxy.bind_app_id),
         bind_stats: text(&haproxy.bind_stats),
         stats_local: haproxy.stats_are_local(),
@@ -57,7 +66,7 @@ pub fn head(config: &Config, jail: Option<&Jail>, ports: &ServicePorts) -> HeadC
         stats_users: haproxy.stats_users().unwrap_or_default(),
         marathon_lb_socket: path(&marathon_lb::socket(haproxy, jail).for_haproxy),
         service_port_binds: if config.labels.service_ports { ports.binds() } else { Vec::new() },
-        certificates: !config.tls.certificates.is_empty() && !haproxy.bind_https.is_empty(),
+        certificates,
         service_certificates: Vec::new(),
         default_certificate: String::new(),
         client_hosts: Vec::new(),

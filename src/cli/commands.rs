@@ -210,8 +210,8 @@ async fn read_apps(args: &AppsArgs, config: &Config) -> Result<ReadApps> {
 
 /// Collects what is wrong with configuration, templates, pages, rules and the program, and says it all.
 async fn check(args: &ConfigArgs) -> Result<()> {
-    let (config, notices) = with_templates(Config::load(args.config.as_deref())?).await?;
-    for notice in notices {
+    let (config, told) = with_templates(Config::load(args.config.as_deref())?).await?;
+    for notice in told.notices.into_iter().chain(told.problems.iter().map(ToString::to_string)) {
         print(&format!("notice: {notice}\n"))?;
     }
     let mut mistakes: Vec<String> = Vec::new();

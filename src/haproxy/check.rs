@@ -117,7 +117,9 @@ pub(super) async fn check(binary: &Path, dir: &Path, deadline: Duration) -> Resu
 /// # Errors
 /// As a check of a generation; and where the files cannot be written.
 pub(crate) async fn check_aside(config: &HaproxyConfig, files: Files) -> Result<(), HaproxyError> {
-    let root = config.state_dir.clone();
+    // Before the first start there is none.
+    let has_dir = config.state_dir.is_dir();
+    let root = if has_dir { config.state_dir.clone() } else { std::env::temp_dir() };
     let write = move || {
         let dir =
             tempfile::Builder::new().prefix("aside-").tempdir_in(&root).map_err(FileError::of(&root))?;

@@ -195,7 +195,7 @@ fn in_memory(text: &str) -> std::io::Result<OwnedFd> {
 }
 
 /// HAProxy's words without where in our file it found the text.
-fn cleaned(alert: &str) -> String {
+pub(crate) fn cleaned(alert: &str) -> String {
     let words = match alert.strip_prefix("parsing [") {
         Some(rest) => rest.split_once(']').map_or(alert, |(_, words)| words.trim_start_matches([' ', ':'])),
         None => alert,

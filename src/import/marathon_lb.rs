@@ -291,7 +291,7 @@ impl Import {
         }
         self.imported.secrets.extend(texts);
         self.imported.note(
-            "HAPROXY_n_SSL_CERT names a file inside tls.dir here, without the directory: \"shop.pem\" for \"/etc/ssl/shop.pem\"",
+            "HAPROXY_n_SSL_CERT names a file inside tls.dir here, by its path or by its name there: with tls.dir = \"/etc/ssl\", \"/etc/ssl/shop.pem\" or \"shop.pem\"",
         );
     }
 

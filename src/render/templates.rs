@@ -96,6 +96,10 @@ pub struct HeadContext {
     pub bind_http: String,
     /// The address of the HTTPS frontend.
     pub bind_https: String,
+    /// The port of the HTTP frontend, where who names it is sent to [`Self::https_port`]; else 0.
+    pub http_port: u16,
+    /// The port of the HTTPS frontend, where it is there and not the one that https means; else 0.
+    pub https_port: u16,
     /// The address of the app-id frontend; empty: none.
     pub bind_app_id: String,
     /// The address of the statistics; empty: none.

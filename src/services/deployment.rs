@@ -37,7 +37,7 @@ pub struct Roles {
 #[must_use]
 pub fn roles(members: &[&App]) -> Option<Roles> {
     let mut by_age: Vec<(AppLabels, &App)> =
-        members.iter().map(|app| (AppLabels::parse(app, &mut Vec::new()), *app)).collect();
+        members.iter().map(|app| (AppLabels::parse(app, None, &mut Vec::new()), *app)).collect();
     by_age.sort_by(|(one, a), (other, b)| (&one.started_at, &a.id).cmp(&(&other.started_at, &b.id)));
     // Where two versions stay side by side, the one that was scaled later is the newer.
     let stays = by_age.last().is_some_and(|(labels, _)| labels.new_instances.is_some_and(|count| count > 0));

@@ -71,7 +71,7 @@ impl Unexposed {
 /// Why an app has ports that are not served, or none at all; empty where nothing keeps it from being served.
 #[must_use]
 pub fn unexposed(app: &App, rule: Option<&Rule>, terms: &Terms) -> Vec<Unexposed> {
-    let labels = AppLabels::parse(app, &mut Vec::new());
+    let labels = AppLabels::parse(app, None, &mut Vec::new());
     let config = &terms.labels;
     let tcp_port = bamboo_tcp_port(app, &mut Vec::new());
     let selected = labels.any || tcp_port.is_some() || rule.is_some();

@@ -1,6 +1,7 @@
 //! marathon-lb's labels, typed when parsed. A value that cannot be used is the app's problem, and the default stands.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::config::{Checks, PathEnd};
 use crate::model::{App, Login, Mode, Problem, ProblemKind, RouteMatch};
@@ -13,7 +14,7 @@ mod table;
 mod tests;
 mod values;
 
-pub(super) use values::{BindWord, address, balance, bind_options, file as file_name};
+pub(super) use values::{BindWord, address, balance, bind_options, file as file_name, named};
 
 /// The labels of an app.
 #[derive(Debug, Default)]
@@ -80,12 +81,15 @@ pub(super) enum Speaks {
 }
 
 impl AppLabels {
-    pub(super) fn parse(app: &App, problems: &mut Vec<Problem>) -> Self {
+    /// What the labels say; `dir` is `tls.dir`, where there is one and files matter.
+    pub(super) fn parse(app: &App, dir: Option<&Path>, problems: &mut Vec<Problem>) -> Self {
         let mut labels = Self::default();
         for (name, value) in &app.labels {
             let Some(rest) = name.strip_prefix("HAPROXY_") else { continue };
             labels.any = true;
-            if let Err(wrong) = labels.read(rest, value) {
+            let names_files = rest.ends_with("_SSL_CERT") || rest.ends_with("_BIND_OPTIONS");
+            let named = names_files.then(|| named(value, dir));
+            if let Err(wrong) = labels.read(rest, named.as_deref().unwrap_or(value)) {
                 let (message, advice) = wrong.told(name, value);
                 problems.push(Problem::of(&app.id, ProblemKind::Label, message, advice));
             }

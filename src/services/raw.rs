@@ -77,6 +77,8 @@ struct Port<'a> {
     index: usize,
     labels: &'a PortLabels,
     tls_dir: Option<&'a Path>,
+    /// The same as the operator has it.
+    tls_files: Option<&'a Path>,
     /// Every host may be this app's.
     any_host: bool,
 }
@@ -262,8 +264,13 @@ impl Port<'_> {
         Ok(())
     }
 
+    /// The path of a file inside `tls.dir`, as HAProxy reads it.
+    fn file(&self, name: &str) -> Result<String, String> {
+        in_dir(&super::labels::named(name, self.tls_files), self.tls_dir)
+    }
+
     fn server_words(&self, text: &Text, line: &Line, words: &[String]) -> Result<String, String> {
-        let file = |name: &str| in_dir(name, self.tls_dir);
+        let file = |name: &str| self.file(name);
         words::server(words, line, file).map_err(|why| format!("{}, {why}", text.source))
     }
 }
@@ -288,7 +295,14 @@ pub(super) fn apply(
     }
     let index = service.id.port_index;
     let any_host = terms.policy.allows_any_host(&app.id);
-    let port = Port { app, index, labels, tls_dir: terms.tls_dir.as_deref(), any_host };
+    let port = Port {
+        app,
+        index,
+        labels,
+        tls_dir: terms.tls_dir.as_deref(),
+        tls_files: terms.tls_files.as_deref(),
+        any_host,
+    };
     let allowed = terms.raw.allows(&app.id);
     let mut tell = |message: String, advice: &str| {
         problems.push(Problem::of(&app.id, ProblemKind::Label, message, advice));

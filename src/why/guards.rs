@@ -29,6 +29,9 @@ impl Guarded {
     }
 }
 
+/// The line of the redirect that names a port, up to the port.
+const WITH_PORT: &str = "http-request redirect prefix https://%[var(txn.host)]:";
+
 /// Goes through what a service asks; `is_routed` where the shared routing led to it.
 pub(super) fn pass(known: &Known<'_>, asked: &Asked, service: &Service, is_routed: bool) -> Guarded {
     let mut passed = Guarded::default();
@@ -38,7 +41,8 @@ pub(super) fn pass(known: &Known<'_>, asked: &Asked, service: &Service, is_route
     let forwarded = asked.header(&FORWARDED_PROTO).map(str::to_ascii_lowercase).filter(|_| is_trusted);
     if is_routed && !asked.tls && entry(MapName::Redirects).is_some() && forwarded.as_deref() != Some("https")
     {
-        let location = format!("https://{}{}", host(asked), asked.target);
+        let port = https_port(known, asked).map(|port| format!(":{port}")).unwrap_or_default();
+        let location = format!("https://{}{port}{}", host(asked), asked.target);
         return passed.end(
             "The app asks for https: HAPROXY_REDIRECT_TO_HTTPS",
             redirect(301, location, "The client is sent to https"),
@@ -99,6 +103,14 @@ pub(super) fn pass(known: &Known<'_>, asked: &Asked, service: &Service, is_route
         passed.note("The answer says that only TLS is to be used (Strict-Transport-Security)");
     }
     passed
+}
+
+/// The port of https that the client is sent to, where its `Host` names that of the HTTP frontend: the line of the text says so.
+fn https_port<'a>(known: &Known<'a>, asked: &Asked) -> Option<&'a str> {
+    let line = known.text.head.lines().find_map(|line| line.trim().strip_prefix(WITH_PORT))?;
+    let (port, condition) = line.split_once(' ')?;
+    let (_, named) = asked.header(&header::HOST)?.split_once(':')?;
+    condition.ends_with(&format!(" -m str {named} }}")).then_some(port)
 }
 
 fn pass_tcp(mut passed: Guarded, asked: &Asked, service: &Service) -> Guarded {

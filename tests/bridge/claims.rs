@@ -178,3 +178,57 @@ async fn blue_and_green_are_one_service_until_the_old_one_is_gone() {
     assert_eq!(port().await, "/shop-blue");
     assert_eq!(stage.info().await.unwrap(), before, "the same worker with the same generation");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_stay_side_by_side_or_have_several_parents_where_all_of_their_labels_say_so() {
+    let version = |id: &str, host: &str, labels: &[(&str, &str)]| {
+        let mut all = json!({ "HAPROXY_0_VHOST": host, "HAPROXY_DEPLOYMENT_GROUP": "web" });
+        for (name, value) in labels {
+            all[format!("HAPROXY_DEPLOYMENT_{name}")] = json!(value);
+        }
+        app(id, 1, 0, all)
+    };
+    let both = [("NEW_INSTANCES", "1"), ("TARGET_INSTANCES", "2")];
+    let of = |parent: &'static str| [&both[..], &[("PARENTS", parent)]].concat();
+    let mut apps = vec![
+        // One new task takes over from one old task, but where two are wanted.
+        version("/over/one", "over.x", &[("STARTED_AT", "2024-01-01T00:00:00")]),
+        version("/over/two", "over.x", &[("STARTED_AT", "2024-02-01T00:00:00")]),
+        version("/side/one", "side.x", &both),
+        version("/side/two", "side.x", &both),
+        version("/blue/web", "parents.x", &of("/green")),
+        version("/green/web", "parents.x", &of("/blue")),
+        // One of them does not name the other's parent, and is no version of it.
+        version("/alone/web", "alone.x", &of("/other")),
+        version("/other/web", "alone.x", &both),
+    ];
+    let bad = [
+        ("GROUP", "two words"),
+        ("STARTED_AT", "yesterday"),
+        ("TARGET_INSTANCES", "many"),
+        ("NEW_INSTANCES", "few"),
+        ("PARENTS", "blue"),
+    ];
+    let id = |name: &str| format!("/bad/{}", name.to_lowercase().replace('_', "-"));
+    for (name, value) in bad {
+        let (id, host) = (id(name), format!("{}.x", id(name).replace('/', "")));
+        let labels = json!({ "HAPROXY_0_VHOST": host, format!("HAPROXY_DEPLOYMENT_{name}"): value });
+        apps.push(app(&id, 1, 0, labels));
+    }
+    let stage = Stage::with_apps(apps).await;
+    for (name, _) in bad {
+        stage.served(&format!("{}.x", id(name).replace('/', "")), "/", &id(name)).await;
+    }
+    for (host, count) in [("over.x", 1), ("side.x", 2), ("parents.x", 2), ("alone.x", 1)] {
+        let tasks = stage.tasks(host, count).await;
+        assert!(host != "over.x" || tasks.iter().all(|task| task.contains("two")), "{tasks:?}");
+    }
+    let problems = stage.api("/problems?limit=1000").await.unwrap();
+    for (name, _) in bad {
+        let label = format!("HAPROXY_DEPLOYMENT_{name}");
+        let is_told = problems["problems"].as_array().unwrap().iter().any(|problem| {
+            problem["app"] == json!(id(name)) && problem["message"].as_str().unwrap().contains(&label)
+        });
+        assert!(is_told, "{label}: {problems}");
+    }
+}

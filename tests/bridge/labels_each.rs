@@ -1,21 +1,16 @@
 //! Each label, as a user sees it: an app with these labels, a request, and who answers.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::stage::{APP_ID, HTTP, HTTPS, Stage, app};
-
-/// What `openssl passwd -6` makes of "password".
-const HASH: &str =
-    "$6$abcdefgh$yVfUwsw5T.JApa8POvClA1pQ5peiq97DUNyXCZN5IrF.BMSkiaLQ5kvpuEm/VQ1Tvh/KV2TcaWh8qinoW5dhA1";
+use crate::asked::{Asking, labels, listen_for_tls};
+use crate::stage::{Stage, app};
 
 /// What every app of a table has: a name, labels of its first port without `HAPROXY_0_`, and requests with what comes of
-/// them: `WAY HOST/PATH [with NAME: VALUE] => what`, where the way is http, https, id (the app-id frontend), port or
-/// tls-port (its service port); HOST stands for a host of its own; and what comes is `app`, or a status
-/// (with `|` between two of which one is so, by version), or both with a text that the answer holds (its headers included, in
-/// lower case).
-type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+/// them (`asked.rs`).
+pub(crate) type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
-const ROWS: &[Row] = &[
+/// The rows; those whose name holds `-bad` have a value that cannot be used in their last label.
+pub(crate) const ROWS: &[Row] = &[
     (
         "vhost",
         &[("VHOST", "HOST,also.HOST,*.w.HOST")],
@@ -60,7 +55,8 @@ const ROWS: &[Row] = &[
         &[("VHOST", "HOST"), ("REDIRECT_TO_HTTPS", "true")],
         &[
             "http HOST/a/b?c=d => 301 location: https://HOST/a/b?c=d",
-            "http HOST:8000/ => 301 location: https://HOST/",
+            "http HOST:8000/x => 301 location: https://HOST:8443/x\n",
+            "http HOST:80/x => 301 location: https://HOST/x\n",
             "https HOST/ => app",
             "port HOST/ => app",
             "id HOST/ => app",
@@ -189,7 +185,47 @@ const ROWS: &[Row] = &[
     ("mode-bad", &[("VHOST", "HOST"), ("MODE", "udp")], &["http HOST/ => app"]),
     ("balance", &[("VHOST", "HOST"), ("BALANCE", "hdr(X-User)")], &["http HOST/ with X-User: a => app"]),
     ("balance-bad", &[("VHOST", "HOST"), ("BALANCE", "fastest")], &["http HOST/ => app"]),
+    ("port", &[("VHOST", "HOST"), ("PORT", "10099")], &["port@10099 HOST/ => app", "port HOST/ => nothing"]),
     ("port-bad", &[("VHOST", "HOST"), ("PORT", "abc")], &["http HOST/ => app", "port HOST/ => app"]),
+    (
+        "bind-addr",
+        &[("VHOST", "HOST"), ("BIND_ADDR", "127.9.9.9")],
+        &["port-of:127.9.9.9 HOST/ => app", "port HOST/ => nothing", "http HOST/ => app"],
+    ),
+    ("bind-addr-bad", &[("VHOST", "HOST"), ("BIND_ADDR", "everywhere")], &["port HOST/ => app"]),
+    (
+        "bind-options",
+        &[("VHOST", "HOST"), ("BIND_OPTIONS", "accept-proxy")],
+        &["port HOST/ => nothing", "http HOST/ => app"],
+    ),
+    ("bind-options-bad", &[("VHOST", "HOST"), ("BIND_OPTIONS", "user root")], &["port HOST/ => app"]),
+    (
+        "ssl-cert",
+        &[("VHOST", "HOST"), ("SSL_CERT", "any.pem")],
+        &["tls-port HOST/ => app", "port HOST/ => nothing", "https HOST/ => app", "http HOST/ => app"],
+    ),
+    (
+        "ssl-cert-bad",
+        &[("VHOST", "HOST"), ("SSL_CERT", "/etc/shadow")],
+        &["tls-port HOST/ => nothing", "port HOST/ => nothing", "https HOST/ => app", "http HOST/ => app"],
+    ),
+    ("checks-bad", &[("VHOST", "HOST"), ("CHECKS", "mesos")], &["http HOST/ => app"]),
+    // Their second port has a health check by HTTP, which makes the mode http.
+    (
+        "health-index",
+        &[("BACKEND_HEALTHCHECK_PORT_INDEX", "-1")],
+        &["port HOST/ => app x-forwarded-proto: http"],
+    ),
+    (
+        "health-index-bad",
+        &[("BACKEND_HEALTHCHECK_PORT_INDEX", "first")],
+        &["port HOST/ => app !x-forwarded-proto"],
+    ),
+    (
+        "enabled-bad",
+        &[("VHOST", "HOST"), ("ENABLED", "perhaps")],
+        &["http HOST/ => 404", "port HOST/ => nothing"],
+    ),
     ("enabled", &[("VHOST", "HOST"), ("ENABLED", "no")], &["http HOST/ => 404", "port HOST/ => nothing"]),
     ("weight", &[("VHOST", "HOST"), ("BACKEND_WEIGHT", "10")], &["http HOST/api/x => app"]),
     ("weight-less", &[("VHOST", "weight.example.com,HOST"), ("PATH", "/api")], &["http HOST/api => app"]),
@@ -214,106 +250,45 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-fn own_host(name: &str) -> String {
-    format!("{name}.example.com")
-}
-
-fn labels(name: &str, labels: &[(&str, &str)]) -> Value {
-    let entries = labels.iter().map(|(label, value)| {
-        let value = value.replace("HOST", &own_host(name)).replace("HASH", HASH);
-        (format!("HAPROXY_0_{label}"), json!(value))
-    });
-    entries.collect::<serde_json::Map<_, _>>().into()
-}
-
-/// One request of a row: status and everything that the answer holds, in lower case; `None` where nothing answers.
-async fn ask(
-    client: &reqwest::Client,
-    stage: &Stage,
-    name: &str,
-    port: u16,
-    request: &str,
-) -> Option<(u16, String, String)> {
-    let (request, header) = request.split_once(" with ").unwrap_or((request, ""));
-    let (way, url) = request.split_once(' ').unwrap();
-    let (host, path) = url.split_once('/').unwrap();
-    let own = own_host(name);
-    let (scheme, port) = match way {
-        "http" => ("http", HTTP),
-        "https" => ("https", HTTPS),
-        "id" => ("http", APP_ID),
-        "tls-port" => ("https", port),
-        _ => ("http", port),
-    };
-    let url = format!("{scheme}://{}:{port}/{}", stage.host, path.replace("HOST", &own));
-    let mut request = client.get(url).header("Host", host.replace("HOST", &own));
-    if way == "id" {
-        request = request.header("X-Marathon-App-Id", format!("/{name}"));
-    }
-    if let Some((header, value)) = header.split_once(": ") {
-        request = request.header(header, value);
-    }
-    let response = request.send().await.ok()?;
-    let status = response.status().as_u16();
-    let app = response.headers().get("x-app").map(|app| app.to_str().unwrap().to_owned()).unwrap_or_default();
-    let mut all = String::new();
-    for (header, value) in response.headers() {
-        all.push_str(&format!("{header}: {}\n", value.to_str().unwrap_or_default()));
-    }
-    all.push_str(&response.text().await.ok()?);
-    Some((status, app, all.to_lowercase()))
-}
-
-fn expected(name: &str, what: &str, answer: Option<&(u16, String, String)>) -> bool {
-    let (who, text) = what.split_once(' ').unwrap_or((what, ""));
-    let Some((status, app, all)) = answer else { return who == "nothing" };
-    let right = match who {
-        "nothing" => false,
-        "app" => *status == 200 && *app == format!("/{name}"),
-        wanted => wanted.split('|').any(|wanted| status.to_string() == wanted),
-    };
-    let text = text.replace("HOST", &own_host(name)).to_lowercase();
-    right
-        && match text.strip_prefix('!') {
-            Some(absent) => !all.contains(absent),
-            None => all.contains(&text),
-        }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn each_label_does_what_it_says_and_a_bad_value_harms_nobody() {
     let mut stage = Stage::set().await;
-    let certificate = rcgen::generate_simple_self_signed(vec!["any.example.com".to_owned()]).unwrap();
-    let pem = format!("{}{}", certificate.cert.pem(), certificate.signing_key.serialize_pem());
-    std::fs::write(stage.path("any.pem"), pem).unwrap();
-    stage.config.tls.certificates = vec![stage.path("any.pem")];
-    stage.config.tls.dir = Some(stage.path(""));
+    listen_for_tls(&mut stage);
     stage.config.haproxy.service_port_range.last = 10_100;
     let port = |index: usize| 10_000 + u16::try_from(index).unwrap();
-    let apps = ROWS.iter().enumerate();
-    let apps =
-        apps.map(|(index, (name, with, _))| app(&format!("/{name}"), 1, port(index), labels(name, with)));
-    stage.marathon.create_apps(apps.collect()).await.unwrap();
+    let app_of = |(index, (name, with, _)): (usize, &Row)| {
+        let mut app = app(&format!("/{name}"), 1, port(index), labels(name, with));
+        if name.starts_with("health-index") {
+            app["portDefinitions"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({ "port": port(index) + 200, "protocol": "tcp" }));
+            app["healthChecks"] =
+                json!([{ "protocol": "HTTP", "path": "/up", "portIndex": 1, "intervalSeconds": 1 }]);
+        }
+        app
+    };
+    stage.marathon.create_apps(ROWS.iter().enumerate().map(app_of).collect()).await.unwrap();
     stage.bridge();
     stage.served("vhost.example.com", "/", "/vhost").await;
-    let client = reqwest::Client::builder()
-        .danger_accept_invalid_certs(true)
-        .redirect(reqwest::redirect::Policy::none())
-        .http1_only()
-        .pool_max_idle_per_host(0)
-        .build()
-        .unwrap();
+    let asking = Asking::of(&stage);
     let mut wrong = Vec::new();
     for (index, (name, _, requests)) in ROWS.iter().enumerate() {
         for line in *requests {
-            let (request, what) = line.split_once(" => ").unwrap();
-            let answer = ask(&client, &stage, name, port(index), request).await;
-            if !expected(name, what, answer.as_ref()) {
-                wrong.push(format!("{name}: {line}\n    but {answer:?}"));
-            }
+            wrong.extend(asking.wrong(name, port(index), line).await);
         }
     }
     assert!(wrong.is_empty(), "{} of the table are not so:\n{}", wrong.len(), wrong.join("\n"));
+    let problems = stage.api("/problems?limit=1000").await.unwrap();
+    let problems = problems["problems"].as_array().unwrap();
+    for (name, with, _) in ROWS.iter().filter(|(name, ..)| name.contains("-bad")) {
+        let label = format!("HAPROXY_0_{}", with.last().unwrap().0);
+        let is_told = problems.iter().any(|problem| {
+            problem["app"] == json!(format!("/{name}"))
+                && problem["message"].as_str().unwrap().contains(&label)
+        });
+        assert!(is_told, "{name}: {label} is not told");
+    }
     let config = stage.current();
     assert!(
         config.contains("balance hdr(X-User)\n")

@@ -5,6 +5,7 @@
 
 mod api;
 mod api_writes;
+mod asked;
 mod browser;
 mod claims;
 mod dynamic;
@@ -20,6 +21,7 @@ mod pages;
 mod pages_rules;
 mod peers;
 mod raw;
+mod raw_each;
 mod recovery;
 mod rest_rules;
 mod rule_2;
@@ -30,6 +32,7 @@ mod rules_that_hold;
 mod rules_trial;
 mod runtime;
 mod serving;
+mod shown;
 mod stage;
 mod tls;
 mod why;

@@ -81,12 +81,16 @@ async fn each_endpoint_says_what_runs() {
         "guard.example.com h_guard_0\nweb.example.com h_shop_web_0\n*.guard.example.com h_guard_0\n"
     );
     stage.stats_says("/_haproxy_getappmap", "/shop/web h_shop_web_0\n").await;
-    let pids = stage.stats_says("/_haproxy_getpids", "\n").await;
-    let mut pids: Vec<i32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-    pids.sort_unstable();
-    let mut running = stage.haproxy_pids();
-    running.sort_unstable();
-    assert_eq!(pids, running);
+    // The master answers a moment after its worker.
+    until("the processes to be told", async || {
+        let pids = stage.stats_says("/_haproxy_getpids", "\n").await;
+        let mut pids: Vec<i32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        pids.sort_unstable();
+        let mut running = stage.haproxy_pids();
+        running.sort_unstable();
+        (pids == running).then_some(())
+    })
+    .await;
     stage.stats_says("/metrics", "haproxy_process_nbthread").await;
     stage.stats_says("/haproxy?stats", "Statistics Report for HAProxy").await;
     stage.stats_says("/haproxy?stats;csv", "h_shop_web_0,slot1,").await;

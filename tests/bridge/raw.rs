@@ -3,9 +3,8 @@
 use causeway::config::RawLabels;
 use serde_json::{Value, json};
 
-use crate::stage::{APP_ID, HTTP, Stage, app, until, vhost};
-
-const LOGIN: &str = "Shop:joe:$6$abcdefgh$yVfUwsw5T.JApa8POvClA1pQ5peiq97DUNyXCZN5IrF.BMSkiaLQ5kvpuEm/VQ1Tvh/KV2TcaWh8qinoW5dhA1";
+use crate::asked::listen_for_tls;
+use crate::stage::{HTTP, HTTPS, Stage, app, until, vhost};
 
 /// An app with a host and these labels of port 0.
 fn labelled(id: &str, host: &str, labels: &[(&str, &str)]) -> Value {
@@ -125,94 +124,13 @@ async fn a_text_that_haproxy_rejects_stops_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_text_is_taken_by_haproxy_and_does_what_it_says() {
-    let route = "acl host_{cleanedUpHostname} hdr_end(host) -i .{hostname}\nuse_backend {backend} if host_{cleanedUpHostname} {{ path_beg /in }}\n\
-                 http-request deny deny_status 410 if {{ path /in/no }} or {{ path /in/never }}\n";
-    let strip = "http-request replace-path ^{proxypath}(/.*)? /stripped\\1\n";
-    let users = "userlist user_{backend}\n user {user} password {passwd}\n group admins\n";
-    let network = "acl network_allowed hdr_ip(X-Real-Ip) {network_allowed}\n";
+async fn servers_with_words_of_raw_text_come_and_go_as_everywhere() {
     let head = "backend {backend}\n balance url_param user\n mode {mode}\n timeout server 5m\n default-server maxconn 100\n";
     let server = "server {serverName} {host_ipv4}:{port}{cookieOptions}{healthCheckOptions}{otherOptions} maxconn 50\n";
-    let frontend = "frontend {backend}\n bind {bindAddr}:{servicePort}{sslCert}{bindOptions} backlog 99\n mode {mode}\n\
-                    http-response set-header X-Raw frontend\n";
-    let glue = "use_backend {backend} if {{ path_beg /led }}\n";
-    let redirect = "redirect scheme https code 308 if !{{ ssl_fc }} host_{cleanedUpHostname} !{{ path_beg /.well-known }}\n";
-    let app_id = "acl mine req.hdr(X-Mine) {appId}\nuse_backend {backend} if mine\n";
-    let mut stage = Stage::set().await;
-    stage.config.labels.raw = RawLabels::Allow;
-    let labels = |port: u16, host: &str, labels: &[(&str, &str)]| {
-        let mut app = labelled(&format!("/{}", host.trim_end_matches(".x")), host, labels);
-        app["portDefinitions"][0]["port"] = json!(port);
-        app
-    };
-    stage
-        .marathon
-        .create_apps(vec![
-            labels(0, "route.x", &[("HTTP_FRONTEND_ACL", route)]),
-            labels(
-                0,
-                "strip.x",
-                &[("HTTP_BACKEND_PROXYPASS_PATH", "/p"), ("HTTP_BACKEND_PROXYPASS_GLUE", strip)],
-            ),
-            labels(0, "users.x", &[("AUTH", LOGIN), ("USERLIST_HEAD", users)]),
-            labels(
-                0,
-                "network.x",
-                &[
-                    ("BACKEND_NETWORK_ALLOWED_ACL", "10.9.0.0/16"),
-                    ("HTTP_BACKEND_NETWORK_ALLOWED_ACL", network),
-                ],
-            ),
-            labels(0, "head.x", &[("BACKEND_HEAD", head), ("BACKEND_SERVER_OPTIONS", server)]),
-            labels(10_020, "frontend.x", &[("FRONTEND_HEAD", frontend)]),
-            labels(10_021, "glue.x", &[("FRONTEND_BACKEND_GLUE", glue)]),
-            labels(
-                0,
-                "redirect.x",
-                &[("REDIRECT_TO_HTTPS", "t"), ("BACKEND_REDIRECT_HTTP_TO_HTTPS", redirect)],
-            ),
-            labels(0, "appid.x", &[("HTTP_FRONTEND_APPID_ACL", app_id)]),
-            labels(
-                0,
-                "sticky.x",
-                &[("STICKY", "t"), ("BACKEND_STICKY_OPTIONS", "cookie OWN insert indirect nocache\n")],
-            ),
-        ])
-        .await
-        .unwrap();
-    stage.bridge();
-    stage.served("www.route.x", "/in/side", "/route").await;
-    for (host, path, status) in [
-        ("route.x", "/in", 404),
-        ("www.route.x", "/out", 404),
-        ("www.route.x", "/in/no", 410),
-        ("www.route.x", "/in/never", 410),
-        ("users.x", "/", 401),
-        ("network.x", "/", 403),
-        ("redirect.x", "/.well-known/x", 200),
-    ] {
-        assert_eq!(stage.get(host, path).await.unwrap().status, status, "{host}{path}: {}", stage.current());
-    }
-    let strip = stage.served("strip.x", "/p/x", "/strip").await;
-    assert!(strip.body.contains("/stripped/x"), "{}", strip.body);
-    let url = format!("http://{}:{HTTP}/", stage.host);
-    let real = [("Host", "network.x"), ("X-Real-Ip", "10.9.1.1")];
-    assert_eq!(stage.get_at(&url, &real).await.unwrap().status, 200);
+    let labels = [("BACKEND_HEAD", head), ("BACKEND_SERVER_OPTIONS", server)];
+    let stage = stage(RawLabels::Allow, vec![labelled("/head", "head.x", &labels)]).await;
     stage.served("head.x", "/", "/head").await;
     assert!(block(&stage, "h_head_0").contains(" maxconn 100 maxconn 50"), "{}", block(&stage, "h_head_0"));
-    let port =
-        async |port: u16, path: &str| stage.get_at(&format!("http://{}:{port}{path}", stage.host), &[]).await;
-    assert_eq!(port(10_020, "/").await.unwrap().app, "/frontend");
-    assert_eq!(port(10_021, "/led").await.unwrap().app, "/glue");
-    assert_eq!(port(10_021, "/astray").await.unwrap().status, 503);
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    let answer = client.get(&url).header("Host", "redirect.x").send().await.unwrap();
-    assert_eq!(answer.status().as_u16(), 308);
-    let by_id = format!("http://{}:{APP_ID}/", stage.host);
-    assert_eq!(stage.get_at(&by_id, &[("X-Mine", "/appid")]).await.unwrap().app, "/appid");
-    let cookie = header(&stage, "sticky.x", "/", "set-cookie").await.unwrap();
-    assert!(cookie.starts_with("OWN="), "{cookie}");
-    // Servers come and go as everywhere.
     stage.put("/v2/apps/head", json!({ "instances": 3 })).await;
     until("three servers of it", async || {
         let lines = block(&stage, "h_head_0");
@@ -220,6 +138,33 @@ async fn every_kind_of_text_is_taken_by_haproxy_and_does_what_it_says() {
         (lines.lines().filter(serves).count() == 3).then_some(())
     })
     .await;
+    stage.tasks("head.x", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_knows_the_routes_of_raw_text_on_either_frontend() {
+    let mut stage = Stage::set().await;
+    listen_for_tls(&mut stage);
+    stage.config.labels.raw = RawLabels::Allow;
+    let tls = "use_backend {backend} if {{ ssl_fc_sni {hostname} }} {{ path_beg /tls }}\n";
+    let clear = "acl own hdr(host) -i {hostname}\nuse_backend {backend} if own {{ path_beg /clear }}\n";
+    let labels = [("HTTP_FRONTEND_ACL", clear), ("HTTPS_FRONTEND_ACL", tls)];
+    stage.marathon.create_apps(vec![labelled("/a", "a.x", &labels)]).await.unwrap();
+    stage.bridge();
+    stage.served("a.x", "/clear", "/a").await;
+    for (url, status) in [
+        (format!("http://a.x:{HTTP}/clear"), 200),
+        (format!("http://a.x:{HTTP}/tls"), 404),
+        (format!("https://a.x:{HTTPS}/tls"), 200),
+        (format!("https://a.x:{HTTPS}/clear"), 404),
+    ] {
+        let said = until("what runs to be known", async || {
+            stage.api(&format!("/why?url={url}")).await.filter(|said| said["status"] != json!(503))
+        })
+        .await;
+        let service = said["result"]["app"].as_str();
+        assert_eq!(service, (status == 200).then_some("/a"), "{url}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,11 +188,16 @@ async fn the_operators_templates_come_from_a_directory_and_the_environment() {
         // Neither of these is for anybody: one HAProxy does not take, the other is no template of its name.
         ("HAPROXY_BACKEND_HEAD", "backend {backend}\\n  http-request nonsense\\n"),
         ("HAPROXY_HTTP_FRONTEND_ACL", "  use_backend {nobody} if {{ path / }}\\n"),
+        (
+            "HAPROXY_HTTPS_FRONTEND_HEAD",
+            "frontend x\\n  bind *:443 ssl {sslCerts} maxconn 77\\n  http-request return status 200 content-type text/plain string tls if {{ path /front }}\\n",
+        ),
         ("HAPROXY_HEAD", "global\\n  tune.bufsize 32768\\ndefaults\\n  timeout queue 7s\\n"),
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let labels = causeway::config::Config::from_text(&text, variables).unwrap().labels;
     stage.config.labels = labels;
+    listen_for_tls(&mut stage);
     let own = [("BACKEND_HTTP_OPTIONS", "http-response set-header X-Raw label")];
     stage
         .marathon
@@ -262,12 +212,69 @@ async fn the_operators_templates_come_from_a_directory_and_the_environment() {
         assert_eq!(header(&stage, host, "/", "x-two").await.as_deref(), Some("2"));
     }
     assert_eq!(stage.get("any.x", "/front").await.unwrap().body, "front");
+    let tls = format!("https://{}:{HTTPS}/front", stage.host);
+    assert_eq!(stage.get_at(&tls, &[]).await.unwrap().body, "tls");
     let config = stage.current();
     assert!(
-        config.contains("    tune.bufsize 32768\n") && config.contains("    timeout queue 7s\n"),
+        config.contains("    tune.bufsize 32768\n")
+            && config.contains(" alpn h2,http/1.1 maxconn 77\n")
+            && config.contains("    timeout queue 7s\n"),
         "{config}"
     );
     // A new app is live too, on a backend of its own.
     stage.post("/v2/apps", vhost("/new", 1, "new.x")).await;
     until("the new app", async || header(&stage, "new.x", "/", "x-raw").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_for_all_that_haproxy_does_not_take_is_left_out_and_haproxy_starts() {
+    let mut stage = Stage::set().await;
+    let dir = stage.path("templates");
+    std::fs::create_dir(&dir).unwrap();
+    let head = "global\n  tune.bufsize 32768\n\n  tune.nonsense 5\ndefaults\n  timeout queue 7s\n";
+    std::fs::write(dir.join("HAPROXY_HEAD"), head).unwrap();
+    let text = format!("labels.templates_dir = {:?}", dir.display().to_string());
+    let variables = [
+        ("HAPROXY_HTTP_FRONTEND_HEAD", "frontend x\\n  bind *:80\\n  http-request nonsense\\n"),
+        (
+            "HAPROXY_HTTPS_FRONTEND_HEAD",
+            "frontend x\\n  bind *:443 ssl {sslCerts}\\n  http-request return status 200 content-type text/plain string tls if {{ path /front }}\\n",
+        ),
+        ("HAPROXY_HTTP_FRONTEND_APPID_HEAD", ".if 0\\n"),
+        ("HAPROXY_GLOBAL_DEFAULT_OPTIONS", "no-such-option"),
+        ("HAPROXY_BACKEND_HEAD", "backend {backend}\\n  http-request nonsense\\n"),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    stage.config.labels = causeway::config::Config::from_text(&text, variables).unwrap().labels;
+    listen_for_tls(&mut stage);
+    stage.marathon.create_apps(vec![vhost("/a", 1, "a.x")]).await.unwrap();
+    stage.bridge();
+    stage.served("a.x", "/", "/a").await;
+    let tls = format!("https://{}:{HTTPS}/front", stage.host);
+    assert_eq!(stage.get_at(&tls, &[]).await.unwrap().body, "tls", "the others are used");
+    let config = stage.current();
+    assert!(
+        !config.contains("nonsense") && !config.contains("bufsize") && !config.contains("no-such"),
+        "{config}"
+    );
+    let problems = stage.api("/problems").await.unwrap();
+    let problems = problems["problems"].as_array().unwrap();
+    let file = format!(
+        "template HAPROXY_HEAD ({}): HAProxy does not take it: line 4: ",
+        dir.join("HAPROXY_HEAD").display()
+    );
+    for (start, words) in [
+        (file.as_str(), "unknown keyword 'tune.nonsense'"),
+        ("template HAPROXY_HTTP_FRONTEND_HEAD: HAProxy does not take it: line 3: ", "nonsense"),
+        ("template HAPROXY_HTTP_FRONTEND_APPID_HEAD: line 1 ", "dot"),
+        ("template HAPROXY_GLOBAL_DEFAULT_OPTIONS: HAProxy does not take it: ", "no-such-option"),
+        ("template HAPROXY_BACKEND_HEAD: HAProxy does not take it: ", "nonsense"),
+    ] {
+        let is_told = problems.iter().any(|problem| {
+            let message = problem["message"].as_str().unwrap();
+            message.starts_with(start) && message.contains(words) && problem["app"] == json!(null)
+        });
+        assert!(is_told, "{start}: {problems:?}");
+    }
+    assert_eq!(problems.len(), 5, "{problems:?}");
 }

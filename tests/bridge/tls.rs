@@ -31,6 +31,7 @@ async fn a_host_has_the_certificate_that_its_app_names_and_a_bad_one_harms_nobod
     let by_default = certificate(&stage, "default.pem", "default.x");
     let own = certificate(&stage, "own.pem", "own.x");
     std::fs::write(stage.path("bad.pem"), "no certificate").unwrap();
+    let by_path = stage.path("own.pem").display().to_string();
     let with = |id: &str, host: &str, file: &str| {
         app(id, 1, 0, json!({ "HAPROXY_0_VHOST": host, "HAPROXY_0_SSL_CERT": file }))
     };
@@ -38,7 +39,7 @@ async fn a_host_has_the_certificate_that_its_app_names_and_a_bad_one_harms_nobod
         .marathon
         .create_apps(vec![
             vhost("/web", 1, "web.x"),
-            with("/own", "own.x", "own.pem"),
+            with("/own", "own.x", &by_path),
             with("/bad", "bad.x", "bad.pem"),
         ])
         .await

@@ -264,6 +264,8 @@ async fn why_names_who_lost_and_what_would_help_and_takes_no_nonsense() {
     // A host that an app names, and no scheme; a login is not shown.
     let asked = stage.api("/why?url=tls.x&header=Authorization:+Basic+c2VjcmV0").await.unwrap();
     assert_eq!(asked["result"]["location"], json!("https://tls.x/"), "{asked:#}");
+    let port = stage.api(&format!("/why?url=http://tls.x:{HTTP}/")).await.unwrap();
+    assert_eq!(port["result"]["location"], json!(format!("https://tls.x:{HTTPS}/")), "{port:#}");
     assert!(!asked.to_string().contains("c2VjcmV0"), "{asked:#}");
 
     for (query, word) in [

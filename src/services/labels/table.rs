@@ -140,7 +140,7 @@ pub(super) const OF_PORT: &[Label<OfPort>] = &[
         name: "REDIRECT_TO_HTTPS",
         value: "`true` or `false`",
         default: "false",
-        meaning: "requests for its hosts and paths on the HTTP frontend are sent to https (301). Its service port and the app-id port are not touched. With `tls.certificates` empty, TLS has to end before this HAProxy (`haproxy.trusted_proxies`)",
+        meaning: "requests for its hosts and paths on the HTTP frontend are sent to https (301). A client that names the port of `haproxy.bind_http` in its `Host`, where that is not 80, is sent to the port of `haproxy.bind_https`; every other one to no port, which is 443, whatever those binds are: something before HAProxy may have it. Its service port and the app-id port are not touched. With `tls.certificates` empty, TLS has to end before this HAProxy (`haproxy.trusted_proxies`)",
         example: "true",
         bad: "maybe",
         read: |port, value| values::flag(value, &mut port.to_https),
@@ -272,7 +272,7 @@ pub(super) const OF_PORT: &[Label<OfPort>] = &[
         name: "BIND_OPTIONS",
         value: "words of HAProxy's `bind`: `accept-proxy`, `alpn`, `backlog`, `ca-file`, `ciphers`, `ciphersuites`, `curves`, `defer-accept`, `ecdhe`, `force-tlsv12`, `force-tlsv13`, `maxconn`, `mss`, `no-…`, `prefer-client-ciphers`, `ssl-max-ver`, `ssl-min-ver`, `strict-sni`, `tfo`, `v4v6`, `v6only`, `verify`",
         default: "none",
-        meaning: "how the service port listens. A `ca-file` is the name of a file inside `tls.dir`. With `verify required ca-file …` clients have to show a certificate, on the service port and on the HTTPS frontend for the hosts of the port; those hosts answer 421 in clear, by the app-id port, and where the name of the TLS connection (SNI) is not the `Host`",
+        meaning: "how the service port listens. A `ca-file` is the name of a file inside `tls.dir`, or its path there. With `verify required ca-file …` clients have to show a certificate, on the service port and on the HTTPS frontend for the hosts of the port; those hosts answer 421 in clear, by the app-id port, and where the name of the TLS connection (SNI) is not the `Host`",
         example: "ciphers AES128+EECDH force-tlsv12",
         bad: "user root",
         read: |port, value| match values::bind_options(value) {
@@ -289,7 +289,7 @@ pub(super) const OF_PORT: &[Label<OfPort>] = &[
     },
     Label {
         name: "SSL_CERT",
-        value: "the name of a PEM file inside `tls.dir`",
+        value: "the name of a PEM file inside `tls.dir`, or its path there",
         default: "none",
         meaning: "the service port speaks TLS with this certificate, and the hosts of the port have it on the HTTPS frontend, chosen by the name that the client asks for (SNI). Where it cannot be used, the service port is not listened on",
         example: "shop.pem",

@@ -1,6 +1,7 @@
 //! Values of labels, parsed into what cannot do harm; each error says what is expected.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 
@@ -221,12 +222,23 @@ pub(in crate::services) fn bind_options(value: &str) -> Result<Vec<BindWord>, St
     Ok(options)
 }
 
+/// Words with the name of a file in place of its path inside `tls.dir`, which is how marathon-lb has it.
+pub(in crate::services) fn named(value: &str, dir: Option<&Path>) -> String {
+    let inside =
+        |word: &str| dir.and_then(|dir| Path::new(word).strip_prefix(dir).ok()?.to_str().map(str::to_owned));
+    let words = value.split_whitespace().map(|word| inside(word).unwrap_or_else(|| word.to_owned()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// The name of a file inside `tls.dir`.
 pub(in crate::services) fn file(value: &str) -> Result<String, String> {
     let name = value.trim();
     let known = |c: char| c.is_ascii_alphanumeric() || "._-+@".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(known) {
-        return Err("expected the name of a file inside tls.dir, of letters, digits and ._-+@".to_owned());
+        return Err(
+            "expected the name of a file inside tls.dir (or its path there), of letters, digits and ._-+@"
+                .to_owned(),
+        );
     }
     Ok(name.to_owned())
 }
@@ -253,6 +265,28 @@ pub(super) fn login(value: &str) -> Result<Login, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_inside_tls_dir_is_named_by_its_path_too() {
+        let dir = Some(Path::new("/etc/tls/"));
+        let file = |value: &str| file(&named(value, dir));
+        for value in ["shop.pem", "/etc/tls/shop.pem", " /etc//tls/./shop.pem"] {
+            assert_eq!(file(value).unwrap(), "shop.pem", "{value}");
+        }
+        for value in [
+            "/etc/tls",
+            "/etc/tls/",
+            "/etc/tls/../shadow",
+            "/etc/tls/sub/x.pem",
+            "/etc/tlsx/x.pem",
+            "/etc/x.pem",
+            "/etc/tls/.x",
+        ] {
+            assert!(file(value).is_err(), "{value}");
+        }
+        assert!(super::file(&named("/etc/tls/shop.pem", None)).is_err());
+        assert_eq!(named("verify required ca-file /etc/tls/x.pem", dir), "verify required ca-file x.pem");
+    }
 
     #[test]
     fn addresses_and_networks_are_what_they_look_like() {

@@ -11,6 +11,8 @@ use super::table;
 /// What `HAPROXY_GLOBAL_DEFAULT_OPTIONS` is called among the templates.
 pub(super) const OPTIONS: &str = "GLOBAL_DEFAULT_OPTIONS";
 
+/// The templates that add to what all apps share. The first can hold sections that the others name.
+const SHARED: [&str; 4] = ["HEAD", "HTTP_FRONTEND_HEAD", "HTTP_FRONTEND_APPID_HEAD", "HTTPS_FRONTEND_HEAD"];
 /// What begins a section (configuration manual, section 2.1).
 const SECTIONS: [&str; 15] = [
     "global",
@@ -121,9 +123,23 @@ const GROUPED: &[(&str, &str)] = &[
 const CIPHERS: (&str, &str) =
     ("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256", ":!aNULL:!MD5:!DSS");
 
-/// What the templates add to what all apps share, and what is to be told.
+/// Whether a template, by its name without `HAPROXY_`, adds to what all apps share.
 #[must_use]
-pub fn of(labels: &LabelsConfig) -> (RawHead, Vec<String>) {
+pub fn is_shared(name: &str) -> bool {
+    name == OPTIONS || SHARED.contains(&name)
+}
+
+/// Which line of the text of a template HAProxy was given as this one.
+#[must_use]
+pub fn line_of(name: &str, text: &str, given: &str) -> Option<usize> {
+    let lines = lines_of(name, text).ok()?;
+    let same = |line: &&Line| line.text() == given || own_section(line) == given;
+    lines.iter().find(same).map(|line| line.number)
+}
+
+/// What the templates add to what all apps share, what is to be told, and why templates are left out.
+#[must_use]
+pub fn of(labels: &LabelsConfig) -> (RawHead, Vec<String>, Vec<String>) {
     let mut reader = Reader::default();
     for (name, text) in &labels.templates {
         let name = name.trim_start_matches("HAPROXY_");
@@ -138,16 +154,26 @@ pub fn of(labels: &LabelsConfig) -> (RawHead, Vec<String>) {
         }
         let read = reader.template(name, text);
         if let Err(why) = read {
-            reader.tell(format!("template HAPROXY_{name}: {why}; it is left out, and the default stands"));
+            reader.left_out.push(format!("template HAPROXY_{name}: {why}"));
         }
     }
-    (reader.head, reader.notices)
+    (reader.head, reader.notices, reader.left_out)
+}
+
+/// The lines of the text of a template that is no label's.
+fn lines_of(name: &str, text: &str) -> Result<Vec<Line>, String> {
+    let values = Values::from([("sslCerts", "@certificates@".to_owned())]);
+    match name == "HTTPS_FRONTEND_HEAD" {
+        true => line::lines(&format::format(text, &values)?),
+        false => line::lines(text),
+    }
 }
 
 #[derive(Default)]
 struct Reader {
     head: RawHead,
     notices: Vec<String>,
+    left_out: Vec<String>,
 }
 
 impl Reader {
@@ -220,13 +246,8 @@ impl Reader {
 
     fn template(&mut self, name: &str, text: &str) -> Result<(), String> {
         let source = format!("template HAPROXY_{name}");
-        let values = Values::from([("sslCerts", "@certificates@".to_owned())]);
         let is_grouped = name.starts_with("HTTPS_GROUPED");
-        let text = match name == "HTTPS_FRONTEND_HEAD" {
-            true => format::format(text, &values)?,
-            false => text.to_owned(),
-        };
-        let lines = line::lines(&text)?;
+        let lines = lines_of(name, text)?;
         if let Some(line) = lines.iter().find(|line| line.first().starts_with('.')) {
             return Err(line.refused("begins with a dot: it would decide on the text of others"));
         }
@@ -305,7 +326,7 @@ impl Reader {
                     let more: Vec<String> = words
                         .iter()
                         .filter(|word| !matches!(word.as_str(), "ssl" | "@certificates@"))
-                        .cloned()
+                        .map(|word| line::text(std::slice::from_ref(word)))
                         .collect();
                     let has_certificate = more.iter().any(|word| word == "crt" || word == "crt-list");
                     let taken = key == "haproxy.bind_https" && at == address && !has_certificate;

@@ -200,11 +200,11 @@ pub(super) fn prove_harmless(line: &Line) -> Result<(), String> {
         if lower == "-f" || word == "-M" || lower.starts_with("-f/") {
             return Err(line.refused("reads a file"));
         }
-        if calls_map(&lower) {
-            return Err(line.refused("looks something up in a map, which is a file"));
-        }
         if let Some((_, why)) = FORBIDDEN.iter().find(|(part, _)| lower.contains(part)) {
             return Err(line.refused(why));
+        }
+        if calls_map(&lower) {
+            return Err(line.refused("looks something up in a map, which is a file"));
         }
     }
     let second = line.words.get(1).map(String::as_str).unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::services::labels::{self, BindWord};
 use super::format::Values;
 use super::line::{Line, text as line_text};
 use super::words::Section;
-use super::{Port, Text, Texts, in_dir};
+use super::{Port, Text, Texts};
 
 pub(super) fn users(_: &Port<'_>, texts: &Texts<'_>, service: &mut Service) -> Result<(), String> {
     let Some(login) = service.backend.extras.login.clone() else { return Ok(()) };
@@ -121,10 +121,10 @@ fn bind_words(port: &Port<'_>, text: &Text, line: &Line, words: &[String]) -> Re
     let told = |why: String| {
         text.refused(line, &format!("{why}; HAPROXY_{{n}}_SSL_CERT and _BIND_OPTIONS say more"))
     };
-    let words = labels::bind_options(&words.join(" ")).map_err(told)?;
+    let words = labels::bind_options(&labels::named(&words.join(" "), port.tls_files)).map_err(told)?;
     let word = |word: BindWord| match word {
         BindWord::Word(word) => Ok(word),
-        BindWord::File(name) => in_dir(&name, port.tls_dir).map_err(|why| text.refused(line, &why)),
+        BindWord::File(name) => port.file(&name).map_err(|why| text.refused(line, &why)),
     };
     words.into_iter().map(word).collect()
 }

@@ -325,7 +325,7 @@ mod tests {
             (Section::Backend, "http-request set-header X \"${PATH}\"", "environment"),
             (Section::Backend, "http-request lua.x", "code"),
             (Section::Backend, "http-request use-service prometheus-exporter", "code"),
-            (Section::Backend, "http-request set-map(maps/hosts.map) x y", "in a map"),
+            (Section::Backend, "http-request set-map(maps/hosts.map) x y", "changes maps"),
             (Section::Backend, "http-request set-var(proc.x) int(1)", "variable"),
             (Section::Backend, "option external-check", "program"),
             (Section::Backend, "external-check command /bin/sh", "program"),

@@ -67,7 +67,8 @@ fn what_all_apps_share_is_read_line_by_line() {
             templates: BTreeMap::from([(name.to_owned(), text.to_owned())]),
             ..LabelsConfig::default()
         };
-        head::of(&labels)
+        let (head, notices, left_out) = head::of(&labels);
+        (head, [notices, left_out].concat())
     };
     let default = "global\n  daemon\n  log /dev/log local0\n  log /dev/log local1 notice\n  spread-checks 5\n  max-spread-checks 15000\n  maxconn 50000\n  tune.ssl.default-dh-param 2048\n  \
         ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:AES128-SHA256:!aNULL:!MD5:!DSS\n  ssl-default-bind-options no-sslv3 no-tlsv10 no-tls-tickets\n  \
