@@ -88,7 +88,7 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
     let callback = web::Callback::default();
     let seen = web::Seen {
         metrics: metrics.clone(),
-        running: Running::new(running, orders, &config.haproxy),
+        running: Running::new(running, orders.clone(), &config.haproxy),
         history: history.clone(),
         origins,
         rules: web::RuleDesk::new(Arc::clone(&store), foresight, view.clone(), &config),
@@ -143,6 +143,8 @@ async fn run_locked(config: Config, door: Door, stop: CancellationToken, _lock: 
         sources::rules::follow(&*store, events_tx, watcher).await;
         "the rules source"
     });
+    let carrying_out = fleet.clone().carry_out(orders);
+    parts.spawn(async { (carrying_out.await, "what is ordered for the fleet").1 });
     parts.spawn(async { (fleet.tell().await, "the word to the other Causeways").1 });
     if let Some(listener) = listener {
         parts.spawn(async { (marathon_lb::serve(listener, endpoints).await, "marathon-lb's endpoints").1 });

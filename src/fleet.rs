@@ -1,7 +1,9 @@
-//! Who else is here: every Causeway on the same ZooKeeper tells the others what it is and what it has applied.
+//! Who else is here: every Causeway on the same ZooKeeper tells the others what it is and what it has applied, and carries
+//! out what is ordered for all of them ([`orders`]).
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +16,22 @@ use crate::rules::{FleetHandle, Rules, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::RoundKind;
 
+pub mod orders;
+
+use orders::Board;
+
 /// The least time between two words of ours: each is a write for the whole ensemble.
 const TELL: Duration = Duration::from_secs(10);
+/// What was carried out is told sooner: somebody waits for it. What else is carried out meanwhile is told with it.
+const TELL_CARRIED_OUT: Duration = Duration::from_millis(100);
+/// What became of so many orders is told, the newest: a node of ZooKeeper has room for a megabyte.
+const TOLD: usize = 2_000;
+/// How long it is waited for what the others say.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long whoever orders something waits for every node to say what became of it.
+const CARRIED_OUT: Duration = Duration::from_secs(3);
+/// The pause between two looks at what they say.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// This Causeway among the others.
 #[derive(Clone, Debug)]
@@ -32,6 +48,22 @@ struct Own {
     since: String,
     metrics: Metrics,
     rules: watch::Receiver<Option<Arc<Rules>>>,
+    state_dir: PathBuf,
+    /// What is ordered for every node, and what became of it here.
+    board: watch::Sender<Board>,
+}
+
+/// Why nothing was ordered for the fleet.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// Rules are in a file.
+    #[error(
+        "rules are kept in a file of this node (rules.store), so that no other node can be reached: only this node can be ordered something"
+    )]
+    Alone,
+    /// ZooKeeper does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What one Causeway tells of itself.
@@ -53,6 +85,10 @@ pub struct Node {
     pub rules: usize,
     /// A digest of these rules and their versions: equal where the same are read.
     pub rules_digest: Option<String>,
+    /// What is ordered for every node, by the transaction that wrote it: `null` once it is carried out there, or why it is
+    /// not yet.
+    #[serde(default)]
+    pub orders: BTreeMap<i64, Option<String>>,
 }
 
 impl Fleet {
@@ -73,22 +109,27 @@ impl Fleet {
         config.state_dir.hash(&mut hasher);
         let id = format!("{name}-{:08x}", hasher.finish() >> 32);
         let since = written(SystemTime::now());
-        Self { shared, own: Arc::new(Own { id, host, since, metrics, rules }) }
+        let (state_dir, board) = (config.state_dir.clone(), watch::Sender::default());
+        Self { shared, own: Arc::new(Own { id, host, since, metrics, rules, state_dir, board }) }
     }
 
     /// Tells the others, whenever there is something new; for good.
     pub async fn tell(self) {
         let Some(shared) = &self.shared else { return std::future::pending().await };
         let mut told: Option<Node> = None;
+        let mut board = self.own.board.subscribe();
         loop {
+            board.mark_unchanged();
             let about = self.own.about();
-            if told.as_ref() != Some(&about) {
-                if let Ok(value) = serde_json::to_value(&about) {
-                    shared.announce(&self.own.id, &value).await;
-                }
-                told = Some(about);
+            if told.as_ref() != Some(&about)
+                && let Ok(value) = serde_json::to_value(&about)
+            {
+                told = shared.announce(&self.own.id, &value).await.is_ok().then_some(about);
             }
-            tokio::time::sleep(TELL).await;
+            tokio::select! {
+                () = tokio::time::sleep(TELL) => {}
+                _ = board.changed() => tokio::time::sleep(TELL_CARRIED_OUT).await,
+            }
         }
     }
 
@@ -104,13 +145,31 @@ impl Fleet {
         self.own.about()
     }
 
+    /// Whether others can be here at all.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Waits for a while until everybody who is here has said what became of an order, and says whether that is so.
+    pub async fn settled(&self, zxid: i64) -> bool {
+        let settled = async {
+            let says = |node: &Node| node.orders.contains_key(&zxid);
+            // An ensemble that goes away meanwhile may be back in time.
+            while !self.nodes().await.is_ok_and(|nodes| nodes.values().all(says)) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(CARRIED_OUT, settled).await.is_ok()
+    }
+
     /// Everybody who is here, by id, ourselves as we are now.
     ///
     /// # Errors
     /// ZooKeeper does not answer.
     pub async fn nodes(&self) -> Result<BTreeMap<String, Node>, StoreError> {
         let present: BTreeMap<String, Value> = match &self.shared {
-            Some(shared) => shared.present().await?,
+            Some(shared) => shared.present(PATIENCE).await?,
             None => BTreeMap::new(),
         };
         // One of another version may tell what is not understood here.
@@ -146,6 +205,7 @@ impl Own {
             applied_at,
             rules: rules.map_or(0, |rules| rules.rules.len()),
             rules_digest: digest,
+            orders: self.board.borrow().newest(TOLD),
         }
     }
 }

@@ -108,6 +108,8 @@ pub enum How {
         by: String,
         /// What for.
         why: String,
+        /// Whether it was ordered for every node.
+        fleet: bool,
     },
 }
 

@@ -69,6 +69,9 @@ pub struct ByHand {
     /// What for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Whether it was ordered for every node, not for this one alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fleet: bool,
 }
 
 /// Whether a server takes requests.
@@ -158,6 +161,9 @@ pub const FREE_ENDPOINT: Endpoint = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHO
 
 /// The weight of a server where nothing says otherwise.
 pub const WEIGHT: u32 = 1;
+
+/// HAProxy's most (configuration manual, 5.2, `weight`).
+pub const WEIGHT_MAX: u32 = 256;
 
 /// The slots of every service; kept on disk so that a new Causeway goes on with them. A clone shares everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -27,7 +27,8 @@ pub mod callback;
 mod caller;
 pub mod doors;
 mod error;
-mod fleet;
+#[allow(unused_qualifications, reason = "utoipa writes them")]
+pub mod fleet;
 pub mod marathon_lb;
 mod pages;
 mod reread;

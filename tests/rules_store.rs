@@ -6,10 +6,17 @@
 mod access;
 #[path = "rules_store/bridged.rs"]
 mod bridged;
+#[path = "bridge/browser.rs"]
+#[allow(dead_code, reason = "the browser of the bridge's own tests, of which this needs a part")]
+mod browser;
 #[path = "rules_store/ensemble.rs"]
 mod ensemble;
 #[path = "rules_store/faults.rs"]
 mod faults;
+#[path = "rules_store/fleet.rs"]
+mod fleet;
+#[path = "rules_store/fleet_pages.rs"]
+mod fleet_pages;
 #[path = "rules_store/layout.rs"]
 mod layout;
 #[path = "rules_store/proxy.rs"]

@@ -209,6 +209,7 @@ impl super::desired::Desired {
             until: now + for_how_long,
             by: None,
             why: None,
+            fleet: false,
         };
         self.set_by_hand(id, index, |slot| match slot {
             Slot::Serving(occupant) if for_how_long > Duration::ZERO => {

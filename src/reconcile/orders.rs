@@ -30,6 +30,8 @@ pub enum Order {
         by: String,
         /// What for.
         why: String,
+        /// Where it was ordered for every node; `None`: for this one, for `haproxy.by_hand_timeout` from now on.
+        fleet: Option<FleetWide>,
     },
     /// Definitions, template and rules are to be those of an earlier generation.
     Rollback {
@@ -49,6 +51,17 @@ pub enum Order {
     },
 }
 
+/// What is known of an order for every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FleetWide {
+    /// When it was ordered.
+    pub since: SystemTime,
+    /// Until when it holds.
+    pub until: SystemTime,
+    /// Nothing is changed: it is asked whether it can be, and whether HAProxy has what is desired of the server.
+    pub ask: bool,
+}
+
 /// Why an order was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
@@ -61,6 +74,9 @@ pub enum OrderError {
     /// It cannot be done now.
     #[error("{0}")]
     Unavailable(String),
+    /// It is taken; HAProxy does not have it yet, and is brought there like to anything else that is desired.
+    #[error("HAProxy does not have it yet; it is tried again, see the log")]
+    NotYet,
 }
 
 /// An order, and whom to tell what became of it.
@@ -101,8 +117,8 @@ impl Reconciler {
             _ if !self.ready => Err(OrderError::Unavailable(
                 "not every source has told all it knows yet; try again".to_owned(),
             )),
-            Order::Server { service, task, admin, weight, by, why } => {
-                self.set_server(&service, &task, admin, weight, (by, why)).await
+            Order::Server { service, task, admin, weight, by, why, fleet } => {
+                self.set_server(&service, &task, admin, weight, (by, why), fleet).await
             }
             Order::Rollback { generation, by, why } => self.roll_back(generation, by, why).await,
             Order::Release { by, why } => self.release(by, why).await,
@@ -119,6 +135,7 @@ impl Reconciler {
         admin: Admin,
         weight: Option<u32>,
         (by, why): (String, String),
+        fleet: Option<FleetWide>,
     ) -> Result<(), OrderError> {
         let timeout = self.config.by_hand_timeout;
         if timeout.is_zero() {
@@ -126,26 +143,30 @@ impl Reconciler {
             return Err(OrderError::Conflict(words.to_owned()));
         }
         let now = SystemTime::now();
-        let index = self.desired.order_server(service, task, |occupant| {
+        let (since, until) = fleet.map_or((now, now + timeout), |fleet| (fleet.since, fleet.until));
+        let (ask, fleet) = (fleet.is_some_and(|fleet| fleet.ask), fleet.is_some());
+        let (index, differs) = self.desired.order_server(service, task, |occupant| {
+            if ask {
+                return occupant.by_hand.as_deref().cloned();
+            }
             let before = occupant.by_hand.as_ref().map_or(WEIGHT, |set| set.weight);
             let weight = weight.unwrap_or(if admin == Admin::Ready { WEIGHT } else { before });
             let is_plain = admin == Admin::Ready && weight == WEIGHT;
             let (by, why) = (Some(by.clone()), Some(why.clone()));
-            (!is_plain).then(|| ByHand { admin, weight, since: now, until: now + timeout, by, why })
+            (!is_plain).then_some(ByHand { admin, weight, since, until, by, why, fleet })
         })?;
-        tracing::info!(app.id = %service, task.id = %task, "{by} sets {} on slot{}: {why}", admin.as_str(), index + 1);
-        let task_id = task.to_string();
-        let shown = weight.unwrap_or(WEIGHT);
-        let what = format!("{service}: {task_id} is set to {} by hand", admin.as_str());
-        let how = How::Server { task: task_id, state: admin, weight: shown, by, why };
-        let happened = [Happened { service: service.clone(), what }];
-        self.outside.history.note(Done { happened: &happened, ..Done::by(how) });
-        self.round().await;
-        if self.desired.is_brought(service, index) {
-            return Ok(());
+        // To put back what was never taken out here is no change.
+        if differs || !fleet {
+            let of = if fleet { " for the fleet" } else { "" };
+            tracing::info!(app.id = %service, task.id = %task, "{by} sets {} on slot{}{of}: {why}", admin.as_str(), index + 1);
+            let task_id = task.to_string();
+            let shown = weight.unwrap_or(WEIGHT);
+            let what = format!("{service}: {task_id} is set to {} by hand{of}", admin.as_str());
+            let how = How::Server { task: task_id, state: admin, weight: shown, by, why, fleet };
+            let happened = [Happened { service: service.clone(), what }];
+            self.outside.history.note(Done { happened: &happened, ..Done::by(how) });
+            self.round().await;
         }
-        Err(OrderError::Unavailable(
-            "HAProxy does not have it yet; it is tried again, see the log".to_owned(),
-        ))
+        if self.desired.is_brought(service, index) { Ok(()) } else { Err(OrderError::NotYet) }
     }
 }

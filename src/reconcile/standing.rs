@@ -84,6 +84,7 @@ pub struct Running {
     why: Option<PathBuf>,
     trusted_proxies: Arc<[String]>,
     state_dir: PathBuf,
+    by_hand_timeout: Duration,
     orders: Orders,
 }
 
@@ -142,6 +143,7 @@ impl Running {
             client: Arc::new(client),
             master: config.master_socket.clone(),
             state_dir: config.state_dir.clone(),
+            by_hand_timeout: config.by_hand_timeout,
             orders,
             why: inquiry::socket(config),
             trusted_proxies: config.trusted_proxies.as_slice().into(),
@@ -186,6 +188,12 @@ impl Running {
     /// Why it was not carried out.
     pub async fn order(&self, order: Order) -> Result<(), OrderError> {
         self.orders.give(order).await
+    }
+
+    /// How long what is set by hand is kept.
+    #[must_use]
+    pub fn by_hand_timeout(&self) -> Duration {
+        self.by_hand_timeout
     }
 
     /// HAProxy's processes, as its master knows them; `None` where it does not answer.

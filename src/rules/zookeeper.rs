@@ -24,6 +24,7 @@ mod follow;
 mod known;
 mod names;
 pub(crate) mod payload;
+mod reading;
 mod write;
 
 use connect::Settings;

@@ -70,7 +70,7 @@ impl From<OrderError> for ApiError {
         let status = match error {
             OrderError::NotFound(_) => StatusCode::NOT_FOUND,
             OrderError::Conflict(_) => StatusCode::CONFLICT,
-            OrderError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            OrderError::Unavailable(_) | OrderError::NotYet => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

@@ -76,6 +76,12 @@ async fn a_server_that_is_drained_by_hand_stays_so_over_a_reload_until_it_is_tak
     ] {
         assert_eq!(stage.post_api(&path, body.clone()).await.0, expected, "{body}");
     }
+    // Rules are in a file: there is no other node.
+    let everywhere = json!({ "state": "drain", "why": "x", "scope": "fleet" });
+    let (status, answer) = stage.post_api(&path, everywhere).await;
+    assert_eq!(status, 409, "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("only this node"), "{answer}");
+    assert_eq!(stage.tasks("web.example.com", 2).await, tasks);
     let (status, _) =
         stage.post_api("/services/shop/web/servers/nobody", json!({ "state": "drain", "why": "x" })).await;
     assert_eq!(status, 404);

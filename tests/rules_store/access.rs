@@ -73,12 +73,12 @@ async fn causeways_share_small_nodes_and_see_each_other_where_bamboo_does_not_lo
     assert!(fleet_b.put("claims", &json!({ "/b": 2 }), Some(&version)).await.unwrap());
     assert!(!fleet_a.put("claims", &json!({}), Some(&version)).await.unwrap(), "it has changed");
     assert!(!fleet_a.put("claims", &json!({}), Some(&RuleVersion::new("x"))).await.unwrap());
-    fleet_a.announce("node-a", &json!({ "version": 1 })).await;
-    fleet_b.announce("node-b", &json!({ "version": 2 })).await;
+    fleet_a.announce("node-a", &json!({ "version": 1 })).await.unwrap();
+    fleet_b.announce("node-b", &json!({ "version": 2 })).await.unwrap();
     let present = async |count: usize| {
         tokio::time::timeout(DEADLINE, async {
             loop {
-                let present = fleet_b.present().await.unwrap();
+                let present = fleet_b.present(DEADLINE).await.unwrap();
                 if present.len() == count {
                     return present;
                 }

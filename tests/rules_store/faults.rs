@@ -345,7 +345,7 @@ async fn a_session_that_expired_is_replaced_and_everything_is_read_again() {
     let store = ZookeeperStore::new(&config).unwrap();
     store.put(&host_rule("/a", "one.example.com"), None).await.unwrap();
     let fleet = store.fleet();
-    fleet.announce("node-a", &serde_json::json!({ "at": "here" })).await;
+    fleet.announce("node-a", &serde_json::json!({ "at": "here" })).await.unwrap();
     let person = zookeeper.client().await;
     let presence = format!("{BASE}-causeway/presence/node-a");
     let waits = async |there: bool| {

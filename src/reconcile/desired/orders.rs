@@ -6,7 +6,7 @@ use crate::placement::{ByHand, Occupant, Slot};
 use crate::reconcile::orders::OrderError;
 
 impl Desired {
-    /// Sets on a server what `set` says of who sits there, and gives the index of its slot.
+    /// Sets on a server what `set` says of who sits there. The index of its slot, and whether anything was different.
     ///
     /// # Errors
     /// No such server gets requests, or what runs is not ours to change.
@@ -15,7 +15,7 @@ impl Desired {
         id: &ServiceId,
         task: &TaskId,
         set: impl Fn(&Occupant) -> Option<ByHand>,
-    ) -> Result<usize, OrderError> {
+    ) -> Result<(usize, bool), OrderError> {
         if self.live.is_none() {
             let words = "HAProxy cannot be changed while it runs now (haproxy.mode, or it was not found to run what is \
                          desired); try again, or change the app";
@@ -32,9 +32,12 @@ impl Desired {
             return Err(OrderError::NotFound(words));
         };
         let by_hand = set(&occupant).map(Box::new);
-        self.placement.set(id, index, Slot::Serving(Occupant { by_hand, ..occupant }));
-        self.reseat(id);
-        Ok(index)
+        let differs = by_hand != occupant.by_hand;
+        if differs {
+            self.placement.set(id, index, Slot::Serving(Occupant { by_hand, ..occupant }));
+            self.reseat(id);
+        }
+        Ok((index, differs))
     }
 
     /// Whether the running worker has a slot as it should be.

@@ -1,8 +1,10 @@
-//! What Causeways alone share: small nodes (claims) and their presence, beside the rules, never where Bamboo looks.
+//! What Causeways alone share: small nodes (claims, orders) and their presence, beside the rules, never where Bamboo looks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use serde_json::Value;
 use tokio::time::Instant;
 use zookeeper_client::{Client, CreateMode, Error};
@@ -10,10 +12,16 @@ use zookeeper_client::{Client, CreateMode, Error};
 use super::{RECONNECT, Shared};
 use crate::rules::{RuleVersion, StoreError};
 
+mod folder;
+
+pub use folder::{Folder, Node, Nodes};
+
 /// Our own presence, as it is to be.
 #[derive(Debug, Default)]
 pub(super) struct Fleet {
     announced: Mutex<Option<(String, Value)>>,
+    /// One word after the other: the last one stays.
+    telling: tokio::sync::Mutex<()>,
 }
 
 /// The nodes that Causeways share.
@@ -25,14 +33,21 @@ pub struct FleetHandle {
 impl Fleet {
     /// Puts our presence there; a session that ends takes it away, so each new one does.
     pub(super) fn settle(&self, client: &Client, shared: &Arc<Shared>) {
-        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some((id, about)) = announced else { return };
         let (client, shared) = (client.clone(), Arc::clone(shared));
         tokio::spawn(async move {
-            if let Err(error) = present(&client, &shared, &id, &about).await {
+            if let Err(error) = shared.fleet.tell(&client, &shared).await {
                 tracing::debug!("our presence cannot be told to ZooKeeper: {error}");
             }
         });
+    }
+
+    async fn tell(&self, client: &Client, shared: &Shared) -> Result<(), Error> {
+        let _alone = self.telling.lock().await;
+        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match announced {
+            Some((id, about)) => present(client, shared, &id, &about).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -104,35 +119,40 @@ impl FleetHandle {
     }
 
     /// Tells the others that we are here, now and in every session to come: `id` is ours, `about` what they may know.
-    pub async fn announce(&self, id: &str, about: &Value) {
+    ///
+    /// # Errors
+    /// The ensemble does not answer; it is told with the next session.
+    pub async fn announce(&self, id: &str, about: &Value) -> Result<(), StoreError> {
         let presence = (id.to_owned(), about.clone());
         *self.shared.fleet.announced.lock().unwrap_or_else(PoisonError::into_inner) = Some(presence);
-        if let Ok(client) = self.client().await {
-            self.shared.fleet.settle(&client, &self.shared);
-        }
+        let client = self.client().await?;
+        self.shared.fleet.tell(&client, &self.shared).await.map_err(|error| self.failed(&error))
     }
 
     /// Who is here, by id, ourselves included.
     ///
     /// # Errors
-    /// The ensemble does not answer.
-    pub async fn present(&self) -> Result<BTreeMap<String, Value>, StoreError> {
-        let client = self.client().await?;
-        let ids = match client.list_children(&self.node("presence")).await {
-            Err(Error::NoNode) => Vec::new(),
-            ids => ids.map_err(|error| self.failed(&error))?,
-        };
-        let mut present = BTreeMap::new();
-        for id in ids {
-            match client.get_data(&self.node(&format!("presence/{id}"))).await {
-                Ok((data, _)) => {
-                    present.insert(id, serde_json::from_slice(&data).unwrap_or_default());
+    /// The ensemble does not answer, within `patience` where it is connected at all.
+    pub async fn present(&self, patience: Duration) -> Result<BTreeMap<String, Value>, StoreError> {
+        // Whoever waits for a session to come back does so for a write.
+        let session = self.shared.session(Instant::now()).await;
+        let client = session.map_err(|_| self.shared.unavailable("who else is here is not known"))?;
+        let read = async {
+            let ids = match client.list_children(&self.node("presence")).await {
+                Err(Error::NoNode) => Vec::new(),
+                ids => ids?,
+            };
+            let read = ids.into_iter().map(async |id| {
+                match client.get_data(&self.node(&format!("presence/{id}"))).await {
+                    Ok((data, _)) => Ok(Some((id, serde_json::from_slice(&data).unwrap_or_default()))),
+                    Err(Error::NoNode) => Ok(None),
+                    Err(error) => Err(error),
                 }
-                Err(Error::NoNode) => {}
-                Err(error) => return Err(self.failed(&error)),
-            }
-        }
-        Ok(present)
+            });
+            try_join_all(read).await
+        };
+        let read = tokio::time::timeout(patience, read).await.unwrap_or(Err(Error::Timeout));
+        Ok(read.map_err(|error| self.failed(&error))?.into_iter().flatten().collect())
     }
 }
 

@@ -1,34 +1,23 @@
 //! Following the rules: one session after the other, one-shot watches, a whole reading on every session event.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use zookeeper_client::{Client, CreateMode, Error, EventType, OneshotWatcher, SessionState, Stat};
+use zookeeper_client::{Client, CreateMode, Error, SessionState, Stat};
 
 use super::Shared;
 use super::known::Known;
+use super::reading::{BACKOFF_MAX, Dirty, RESYNC, TOGETHER, Watches};
 use crate::rules::Rules;
 
 /// How long the first answer of an ensemble may take before what is kept on disk is used.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The longest wait between two attempts.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Watches come one by one; what comes within this is read together.
-const TOGETHER: Duration = Duration::from_millis(20);
-/// How often everything is read, whatever the watches say.
-const RESYNC: Duration = Duration::from_secs(300);
 /// How long a reading older than what is known has to hold up: a server that lags catches up, a restored tree does not.
 const OLDER: Duration = Duration::from_secs(30);
-/// The name under which the watch of the list itself is kept; no child has it.
-const LIST: &str = "";
-
-type Watches = FuturesUnordered<BoxFuture<'static, (String, EventType)>>;
 
 pub(super) struct Follower {
     shared: Arc<Shared>,
@@ -64,14 +53,6 @@ impl std::fmt::Display for ReadError {
             Self::Doubt(doubt) => f.write_str(doubt),
         }
     }
-}
-
-/// What is to be read again.
-#[derive(Debug, Default)]
-struct Dirty {
-    all: bool,
-    list: bool,
-    names: BTreeSet<String>,
 }
 
 impl Follower {
@@ -128,7 +109,7 @@ impl Follower {
         let mut states = client.state_watcher();
         states.state();
         let mut watches = Watches::new();
-        let mut dirty = Dirty { all: true, ..Dirty::default() };
+        let mut dirty = Dirty::everything();
         let mut again = Duration::ZERO;
         let mut resync = tokio::time::interval_at(Instant::now() + RESYNC, RESYNC);
         let mut silent_since: Option<Instant> = None;
@@ -153,8 +134,7 @@ impl Follower {
                     silent_since = None;
                 }
                 Some((name, event)) = watches.next() => {
-                    if event != EventType::Session {
-                        if name == LIST { dirty.list = true } else { dirty.names.insert(name); }
+                    if dirty.note(name, event) {
                         again = again.max(TOGETHER);
                     }
                 }
@@ -204,68 +184,30 @@ impl Follower {
         watches: &mut Watches,
     ) -> Result<(), ReadError> {
         let base = self.shared.settings.base.clone();
-        let mut names: Vec<String> = std::mem::take(&mut dirty.names).into_iter().collect();
         let mut known = self.known.clone();
-        let fresh = Watches::new();
-        if dirty.all || dirty.list {
-            if dirty.all {
-                // Another server may lag behind the one that we, or somebody who told us, last spoke to.
-                client
-                    .sync(&base)
-                    .await
-                    .or_else(|error| if error == Error::NoNode { Ok(()) } else { Err(error) })?;
+        let knows = |name: &str| self.known.nodes.contains_key(name);
+        let mut reading = match dirty.read(client, &base, knows).await {
+            Err(Error::NoNode) if self.looks_only && self.known.nodes.is_empty() => {
+                *dirty = Dirty::default();
+                return Ok(());
             }
-            let (children, stat, watcher) = match client.get_and_watch_children(&base).await {
-                Err(Error::NoNode) if self.looks_only && self.known.nodes.is_empty() => {
-                    *dirty = Dirty::default();
-                    return Ok(());
-                }
-                Err(Error::NoNode) => {
-                    self.make_base(client).await?;
-                    client.get_and_watch_children(&base).await?
-                }
-                read => read?,
-            };
-            self.believe(&stat, &mut known)?;
-            watch_one(&fresh, LIST, watcher);
-            let children: BTreeSet<String> = children.into_iter().collect();
+            Err(Error::NoNode) => {
+                self.make_base(client).await?;
+                dirty.read(client, &base, knows).await?
+            }
+            read => read?,
+        };
+        if let Some((children, stat)) = &reading.children {
+            self.believe(stat, &mut known)?;
             known.nodes.retain(|name, _| children.contains(name));
-            if dirty.all {
-                names = children.into_iter().collect();
-            } else {
-                names.extend(children.into_iter().filter(|name| !known.nodes.contains_key(name)));
+        }
+        dirty.taken(reading.watches(), watches);
+        for (name, node) in reading.nodes {
+            match node {
+                Some((data, stat)) => known.take(&name, stat.mzxid, &data),
+                None => _ = known.nodes.remove(&name),
             }
         }
-        // All requests are on their way before the first answer is looked at.
-        let reads: FuturesUnordered<_> = names
-            .into_iter()
-            .map(|name| {
-                let path = self.shared.settings.node(&name);
-                async move {
-                    let read = client.get_and_watch_data(&path).await;
-                    (name, read)
-                }
-            })
-            .collect();
-        for (name, read) in reads.collect::<Vec<_>>().await {
-            match read {
-                Ok((data, stat, watcher)) => {
-                    watch_one(&fresh, &name, watcher);
-                    known.take(&name, stat.mzxid, &data);
-                }
-                Err(Error::NoNode) => {
-                    known.nodes.remove(&name);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        // A whole reading has set a watch on everything: those before it would only pile up.
-        if dirty.all {
-            *watches = fresh;
-        } else {
-            watches.extend(fresh);
-        }
-        *dirty = Dirty::default();
         if known != self.known {
             self.known = known;
             if !self.looks_only {
@@ -360,17 +302,6 @@ impl Follower {
             differs
         });
     }
-}
-
-impl Dirty {
-    fn any(&self) -> bool {
-        self.all || self.list || !self.names.is_empty()
-    }
-}
-
-fn watch_one(watches: &Watches, name: &str, watcher: OneshotWatcher) {
-    let name = name.to_owned();
-    watches.push(Box::pin(async move { (name, watcher.changed().await.event_type) }));
 }
 
 async fn until(time: Option<Instant>) {

@@ -4,9 +4,14 @@ use crate::model::AppId;
 
 /// The name of an id's node.
 pub(super) fn of(id: &AppId) -> String {
+    escaped(id.as_str())
+}
+
+/// A text as the name of a node.
+pub(super) fn escaped(text: &str) -> String {
     use std::fmt::Write as _;
     let mut name = String::new();
-    for byte in id.as_str().bytes() {
+    for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
                 name.push(char::from(byte));

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use utoipa::{IntoParams, ToSchema};
 
+use super::servers::Scope;
 use super::{Asked, page};
 use crate::history::{Change, History, How, moment};
 use crate::model::{AppId, ServiceId};
@@ -96,6 +97,8 @@ pub struct ShownChange {
     pub state: Option<&'static str>,
     /// `server`: its weight.
     pub weight: Option<u32>,
+    /// `server`: node or fleet.
+    pub scope: Option<Scope>,
     /// Seconds that the round took, with its proof.
     pub took_seconds: f64,
     /// Seconds from the moment that the oldest event came in that asked for it.
@@ -147,6 +150,7 @@ impl From<&Change> for ShownChange {
             task: None,
             state: None,
             weight: None,
+            scope: None,
             took_seconds: change.took_seconds,
             event_to_applied_seconds: change.event_to_applied_seconds,
         };
@@ -193,11 +197,12 @@ impl ShownChange {
                 person(by, why);
                 "release"
             }
-            How::Server { task, state, weight, by, why } => {
+            How::Server { task, state, weight, by, why, fleet } => {
                 person(by, why);
                 self.task = Some(task.clone());
                 self.state = Some(state.as_str());
                 self.weight = Some(*weight);
+                self.scope = Some(Scope::of(*fleet));
                 "server"
             }
         };

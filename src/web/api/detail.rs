@@ -13,19 +13,21 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::apps::{WhyNot, why_not};
 use super::changes::ShownChange;
+use super::servers::Scope;
 use super::services::{Rows, ServiceRow, shown};
 use super::shown::{ShownProblem, of_service};
 use super::{Asked, servers};
 use crate::config::Checks;
+use crate::fleet::Fleet;
 use crate::haproxy::stats::ServerFigures;
-use crate::history::{History, moment};
-use crate::model::{App, AppId, Health, Route, Service, ServiceId, Task, TaskState};
+use crate::history::moment;
+use crate::model::{App, AppId, Health, Route, Service, ServiceId, Task, TaskId, TaskState};
 use crate::placement::{Occupant, Slot};
-use crate::reconcile::standing::{Brought, Running};
+use crate::reconcile::standing::Brought;
 use crate::render::without_secrets;
 use crate::services::explained;
-use crate::telemetry::Metrics;
 use crate::view::{Lost, View};
+use crate::web::fleet::{FleetOrder, order_shown};
 use crate::web::{ApiError, Caller, Seen};
 
 /// Changes that a service shows.
@@ -111,6 +113,8 @@ pub struct SetByHand {
     pub by: Option<String>,
     /// What for.
     pub why: Option<String>,
+    /// node, or fleet where it was ordered for every node.
+    pub scope: Scope,
 }
 
 /// A server.
@@ -128,8 +132,10 @@ pub struct ShownServer {
     pub marathon: Option<MarathonTask>,
     /// What HAProxy says of it now.
     pub haproxy: Option<ServerFigures>,
-    /// What somebody set on it.
+    /// What somebody set on it, and holds on this node.
     pub by_hand: Option<SetByHand>,
+    /// What somebody ordered for it on every node, with who has carried it out.
+    pub fleet: Option<FleetOrder>,
 }
 
 /// What HAProxy has counted for the service since its worker started.
@@ -206,12 +212,11 @@ pub(in crate::web) async fn service(
     _caller: Caller,
     path: Result<Path<String>, PathRejection>,
     Asked(which): Asked<Which>,
-    State(view): State<View>,
-    State(running): State<Running>,
-    State(metrics): State<Metrics>,
-    State(history): State<History>,
+    State(seen): State<Seen>,
 ) -> Result<Json<ServiceDetail>, ApiError> {
     let Path(path) = path?;
+    let Seen { running, metrics, history, fleet, .. } = &seen;
+    let view = seen.view.borrow().clone();
     let app = AppId::new(&path);
     let found = find(&view, &app, which.port_index)?;
     let id = &found.id;
@@ -224,6 +229,8 @@ pub(in crate::web) async fn service(
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let known = view.apps.get(&app).map(AsRef::as_ref);
+    let mut servers = servers_of(found, known, &brought, live);
+    add_orders(&mut servers, fleet, id).await;
     let of_route =
         |route: &Route| ShownRoute { route: shown(&route.matches), from: from(route), weight: route.weight };
     Ok(Json(ServiceDetail {
@@ -239,7 +246,7 @@ pub(in crate::web) async fn service(
         has_rule: view.rules.contains_key(&app),
         routes: rows.in_force(found).routes.iter().map(of_route).collect(),
         lost: lost(&view, id),
-        servers: servers_of(found, known, &brought, live),
+        servers,
         figures: rows.figures_of(id).map(|each| figures_of(&each.figures)),
         haproxy_error,
         problems: of_service(&view, &brought, id).map(ShownProblem::from).collect(),
@@ -251,6 +258,19 @@ pub(in crate::web) async fn service(
             .map(|change| ShownChange::from(change.as_ref()))
             .collect(),
     }))
+}
+
+/// Adds what is ordered for servers on every node; the others are asked only where there is something.
+async fn add_orders(servers: &mut [ShownServer], fleet: &Fleet, service: &ServiceId) {
+    let ordered = fleet.ordered(service);
+    if ordered.is_empty() {
+        return;
+    }
+    let nodes = fleet.nodes().await;
+    for server in servers {
+        let order = ordered.get(&TaskId::new(&server.task));
+        server.fleet = order.map(|(zxid, order)| order_shown(fleet, (*zxid, order), &nodes));
+    }
 }
 
 /// A service of an app: the one with this port index, or the first.
@@ -365,6 +385,7 @@ pub(super) fn servers_of(
             server: Some(name),
             marathon: task_of(occupant.task.as_str()).map(of_marathon),
             by_hand: by_hand(occupant),
+            fleet: None,
         });
     }
     let seated: Vec<String> = servers.iter().map(|server| server.task.clone()).collect();
@@ -380,6 +401,7 @@ pub(super) fn servers_of(
                 marathon: Some(of_marathon(task)),
                 haproxy: None,
                 by_hand: None,
+                fleet: None,
             }
         },
     ));
@@ -415,5 +437,6 @@ fn by_hand(occupant: &Occupant) -> Option<SetByHand> {
         until: moment(set.until),
         by: set.by.clone(),
         why: set.why.clone(),
+        scope: Scope::of(set.fleet),
     })
 }

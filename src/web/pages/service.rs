@@ -14,11 +14,13 @@ use super::words::{SERVERS, Words};
 use super::{PageError, Reader, Screen};
 use crate::history::moment;
 use crate::model::AppId;
+use crate::placement::WEIGHT;
 use crate::web::api::Asked;
 use crate::web::api::apps::{WhyNot, why_not};
 use crate::web::api::changes::{ChangedService, ShownChange};
 use crate::web::api::detail::{ServiceDetail, ShownServer, Which, service};
-use crate::web::api::servers::{OrderedState, ServerOrder, set_server};
+use crate::web::api::servers::{OrderedState, Scope, ServerOrder, set_server};
+use crate::web::fleet::{FleetNode, FleetOrder};
 use crate::web::{ApiError, Audit, Seen};
 
 mod sentence;
@@ -63,6 +65,17 @@ struct Row {
     errors: Option<u64>,
     /// Where an order about it goes; `None` where the reader may give none.
     order_url: Option<String>,
+    /// Nodes that have not carried out yet what is ordered for the fleet.
+    missing: Vec<FleetNode>,
+    /// This node carried out what is ordered for the fleet, and somebody set something else on it since.
+    differs: bool,
+}
+
+/// The choice of every node.
+#[derive(Serialize)]
+struct FleetChoice {
+    /// How many nodes are here; `None` where that is not known.
+    nodes: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -73,7 +86,8 @@ struct Content<'a> {
     tabs: Vec<Tab>,
     tab: &'static str,
     servers: Words,
-    may_order: bool,
+    /// `None` where there is no fleet, or the reader may order nothing.
+    fleet: Option<FleetChoice>,
 }
 
 #[derive(Serialize)]
@@ -94,10 +108,8 @@ pub(super) async fn show(
     let (Path(path), Query(asks)) = (path?, asks?);
     let app = AppId::new(&path);
     let view = seen.view.borrow().clone();
-    let (running, metrics) = (State(seen.running.clone()), State(seen.metrics.clone()));
     let which = Asked(Which { port_index: asks.port });
-    let (caller, history) = (reader.caller.clone(), State(seen.history.clone()));
-    let found = service(caller, Ok(Path(path)), which, State(view.clone()), running, metrics, history).await;
+    let found = service(reader.caller.clone(), Ok(Path(path)), which, State(seen.clone())).await;
     let Json(mut detail) = match (found, view.apps.get(&app)) {
         (Ok(found), _) => found,
         // There is such an app: why it is not served is worth a page.
@@ -131,7 +143,10 @@ pub(super) async fn show(
         tabs: TABS.map(of_tab).into(),
         tab,
         servers: SERVERS,
-        may_order,
+        fleet: match may_order && seen.fleet.is_shared() {
+            true => Some(FleetChoice { nodes: seen.fleet.nodes().await.ok().map(|nodes| nodes.len()) }),
+            false => None,
+        },
     };
     Ok(reader.page("service.html", Screen::Services, app.as_str(), &content))
 }
@@ -156,7 +171,15 @@ fn row(server: ShownServer, app: &AppId, port: usize, may_order: bool) -> Row {
     });
     let url = format!("/services{}/servers/{}?port={port}", in_url(app.as_str()), in_url(&server.task));
     let order_url = (may_order && server.state == "serving").then_some(url);
-    Row { shown, since: since.map(moment), errors, order_url, server }
+    let is_of_fleet = server.by_hand.as_ref().is_some_and(|set| set.scope == Scope::Fleet);
+    let carried_out = |order: &FleetOrder| order.nodes.iter().any(|node| node.this && node.done);
+    let differs = server.fleet.as_ref().is_some_and(|order| {
+        let is_plain = order.state == "ready" && order.weight.is_none_or(|weight| weight == WEIGHT);
+        carried_out(order) && (if is_plain { server.by_hand.is_some() } else { !is_of_fleet })
+    });
+    let nodes = server.fleet.iter().flat_map(|order| &order.nodes);
+    let missing = nodes.filter(|node| !node.done).cloned().collect();
+    Row { shown, since: since.map(moment), errors, order_url, missing, differs, server }
 }
 
 /// What a form says of a server.
@@ -167,6 +190,9 @@ pub(super) struct OrderForm {
     #[serde(default)]
     weight: String,
     why: String,
+    /// This node where it is not said.
+    #[serde(default)]
+    scope: Scope,
 }
 
 /// Gives an order about a server, as `POST /api/v2/services/{id}/servers/{task}` does, and goes back to the service.
@@ -187,22 +213,20 @@ pub(super) async fn order(
             refused(StatusCode::UNPROCESSABLE_ENTITY, format!("weight: {text:?} is no whole number"))
         })?),
     };
-    let ordered = Json(ServerOrder { state: form.state, weight, why: form.why });
+    let ordered = Json(ServerOrder { state: form.state, weight, why: form.why, scope: form.scope });
     let (app, _) = path.rsplit_once("/servers/").unwrap_or((&path, ""));
     let back = format!(
         "/services{}?port={}#servers",
         in_url(AppId::new(app).as_str()),
         asks.port.unwrap_or_default()
     );
-    let (view, running) = (State(seen.view.borrow().clone()), State(seen.running.clone()));
     let which = Asked(Which { port_index: asks.port });
-    let Json(_set) = set_server(
+    let _set = set_server(
         reader.caller.clone(),
         Extension(audit),
         Ok(Path(path.clone())),
         which,
-        view,
-        running,
+        State(seen),
         Ok(ordered),
     )
     .await

@@ -3,6 +3,7 @@
 use super::*;
 use crate::haproxy::stats::ServerFigures;
 use crate::web::api::detail::{LostRoute, MarathonTask, SetByHand, ShownRoute};
+use crate::web::api::servers::Scope;
 use crate::web::api::services::ServiceRow;
 use crate::web::api::shown::ShownProblem;
 
@@ -57,6 +58,7 @@ fn server(number: usize) -> ShownServer {
         }),
         haproxy: Some(ServerFigures { status: "no check".to_owned(), ..ServerFigures::default() }),
         by_hand: None,
+        fleet: None,
     }
 }
 
@@ -262,6 +264,7 @@ fn by_hand_of(state: &'static str, weight: u32) -> SetByHand {
         until: "2026-11-22T14:00:00Z".to_owned(),
         by: Some("ada".to_owned()),
         why: Some("a new disk".to_owned()),
+        scope: Scope::Node,
     }
 }
 
