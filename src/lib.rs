@@ -26,3 +26,4 @@ pub mod telemetry;
 pub mod view;
 pub mod web;
 pub mod why;
+mod wording;

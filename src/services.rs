@@ -13,6 +13,7 @@ use crate::model::{
     Service, ServiceId, Task, TaskState,
 };
 use crate::render::DIR_MARK;
+use crate::wording::counted;
 
 pub mod claims;
 mod criterion;
@@ -417,7 +418,10 @@ fn rule_problems(app: &App, rule: &Rule, services: &[Service], problems: &mut Ve
                     "a route of its rule leads to port index {}, which the app does not serve",
                     route.port
                 ),
-                format!("the app declares {} port(s), counted from 0: correct the rule", app.ports.len()),
+                format!(
+                    "the app declares {}, counted from 0: correct the rule",
+                    counted(app.ports.len(), "port")
+                ),
             ));
         }
     }

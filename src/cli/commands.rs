@@ -27,6 +27,7 @@ use crate::sources::{self, SourceEvent, marathon};
 use crate::state::State;
 use crate::telemetry;
 use crate::web::Doors;
+use crate::wording::counted;
 
 /// Runs a command.
 ///
@@ -201,7 +202,10 @@ type ReadApps = (Vec<Arc<App>>, Vec<(AppId, Vec<Problem>)>);
 async fn read_apps(args: &AppsArgs, config: &Config) -> Result<ReadApps> {
     let Some(path) = &args.apps else {
         let mut source = marathon::Marathon::new(&config.marathon, Default::default(), Default::default())?;
-        return Ok(source.read_all().await?);
+        let read = source.read_all().await;
+        return read.context(
+            "the apps cannot be read from marathon.endpoints, so there is nothing to show (--apps FILE reads them from a file)",
+        );
     };
     let json = std::fs::read(path).with_context(|| path.display().to_string())?;
     let (apps, problems) = marathon::parse_apps(&json).with_context(|| path.display().to_string())?;
@@ -259,7 +263,7 @@ async fn check(args: &ConfigArgs) -> Result<()> {
     if mistakes.is_empty() {
         return print("The configuration is good.\n");
     }
-    bail!("{} mistake(s):\n  {}", mistakes.len(), mistakes.join("\n  "))
+    bail!("{}:\n  {}", counted(mistakes.len(), "mistake"), mistakes.join("\n  "))
 }
 
 /// The rules as their store has them now.
@@ -268,7 +272,7 @@ async fn read_rules(config: &Config) -> Result<Arc<rules::Rules>, rules::StoreEr
         return rules::open(config)?.list().await;
     }
     let read = rules::ZookeeperStore::new(config)?.looking_only().ask().await?;
-    let _closed = print(&format!("ZooKeeper answers: {} rule(s).\n", read.rules.len()));
+    let _closed = print(&format!("ZooKeeper answers: {}.\n", counted(read.rules.len(), "rule")));
     Ok(read)
 }
 

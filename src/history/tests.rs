@@ -3,7 +3,7 @@ use crate::model::AppId;
 
 fn happened(app: &str) -> Vec<Happened> {
     let service = ServiceId { app: AppId::new(app), port_index: 0 };
-    vec![Happened { what: format!("{service} is new with 1 server(s)"), service }]
+    vec![Happened { what: format!("{service} is new with 1 server"), service }]
 }
 
 fn runtime(happened: &[Happened]) -> Done<'_> {

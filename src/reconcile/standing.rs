@@ -24,6 +24,7 @@ use crate::model::{AppId, Endpoint, TaskId};
 use crate::placement::Slot;
 use crate::render::Text;
 use crate::view::Noted;
+use crate::wording::counted;
 
 /// How long HAProxy may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -303,7 +304,7 @@ fn danger(servers: &[ServerStanding], old_workers: &[OldWorker]) -> Option<Strin
             }
             None => return Some(format!("what uses {name} is not known")),
             Some(used) if used.sessions > 0 => {
-                return Some(format!("{name} has {} session(s) under way", used.sessions));
+                return Some(format!("{name} has {} under way", counted(used.sessions, "session")));
             }
             Some(_) => {}
         }

@@ -1,6 +1,7 @@
 //! Which of an app's health checks is that of a port, and what HAProxy is to do of it.
 
 use crate::model::{App, AppId, HealthCheck, HealthProtocol, Problem, ProblemKind, Watch};
+use crate::wording::counted;
 
 use super::labels::PortLabels;
 
@@ -28,7 +29,7 @@ pub(super) fn of<'a>(
                     &app.id,
                     ProblemKind::Label,
                     format!("label HAPROXY_{index}_BACKEND_HEALTHCHECK_PORT_INDEX = {wanted}: there is no such port"),
-                    format!("the app declares {} port(s), counted from 0; the port's own check counts", app.ports.len()),
+                    format!("the app declares {}, counted from 0; the port's own check counts", counted(app.ports.len(), "port")),
                 ));
                 index
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::config::{Checks, PathEnd};
 use crate::model::{App, Login, Mode, Problem, ProblemKind, RouteMatch};
+use crate::wording::counted;
 
 use super::{criterion, raw};
 
@@ -138,7 +139,7 @@ impl AppLabels {
                 &app.id,
                 ProblemKind::Label,
                 format!("labels HAPROXY_{index}_… are for a port that the app does not have"),
-                format!("the app declares {} port(s), counted from 0", app.ports.len()),
+                format!("the app declares {}, counted from 0", counted(app.ports.len(), "port")),
             ));
         }
     }

@@ -12,6 +12,7 @@ use crate::model::{Criterion, Line, Route, RouteMatch, Service};
 use crate::render::lines::guarded_keys;
 use crate::render::maps::{MapName, entry_of};
 use crate::render::{Block, LineRoute, Lines};
+use crate::wording::counted;
 
 /// Lines that do not hold, and claims that were not won, of which each is named; the rest is a number.
 const NAMED: usize = 12;
@@ -371,7 +372,8 @@ impl<'a> Looks<'a> {
         let mut step = Step { candidates: self.candidates, ..Step::new(StepKind::Lookup, title) };
         if self.silent_lines > NAMED {
             let more = self.silent_lines - NAMED;
-            step = step.detail(format!("{more} more line(s) of the configuration do not hold."));
+            step = step
+                .detail(format!("More that do not hold: {} of the configuration.", counted(more, "line")));
         }
         Found { step, backend, differs }
     }

@@ -33,7 +33,7 @@ async fn a_task_is_safe_to_kill_when_neither_the_worker_nor_one_of_before_uses_i
         stage.put("/v2/apps/web", json!({ "instances": 0 })).await;
         until("its request to be the reason", async || {
             let (safe, why) = safe_to_kill(&stage, &task).await;
-            (!safe && why.contains("1 session(s) under way")).then_some(())
+            (!safe && why.contains("1 session under way")).then_some(())
         })
         .await;
         stage.post("/v2/apps", app("/odd", 1, 9_731, json!({ "HAPROXY_0_VHOST": "odd.example.com" }))).await;

@@ -151,7 +151,7 @@ async fn the_check_says_whether_the_ensemble_answers_and_makes_nothing_there() {
     };
     let host = zookeeper.host(0);
     let (good, said) = check(&host);
-    assert!(good && said.contains("ZooKeeper answers: 0 rule(s)."), "{said}");
+    assert!(good && said.contains("ZooKeeper answers: 0 rules."), "{said}");
     let person = zookeeper.client().await;
     assert_eq!(person.list_children("/").await.unwrap(), ["zookeeper"]);
     assert!(!dir.path().join("state").exists());

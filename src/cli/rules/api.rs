@@ -100,8 +100,12 @@ impl Api {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<(Value, StatusCode)> {
-        let unreachable =
-            || format!("{} does not answer; does a Causeway run there, and may you reach it?", self.name);
+        let unreachable = || {
+            format!(
+                "{} does not answer; does a Causeway run there, and may you reach it? --config, --socket and --url say where it is",
+                self.name
+            )
+        };
         let response = request.send().await.with_context(unreachable)?;
         let status = response.status();
         let text = response.text().await.with_context(unreachable)?;

@@ -14,6 +14,7 @@ pub(super) enum Mode {
 /// The arguments, under their own names. Where one is given twice the last counts, as with Python's argparse.
 #[derive(Debug, Parser)]
 #[command(
+    name = "marathon_lb.py",
     no_binary_name = true,
     infer_long_args = true,
     args_override_self = true,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Desired;
 use crate::model::{Service, ServiceId};
+use crate::wording::counted;
 
 /// What happened to a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Desired {
 fn describe(id: &ServiceId, old: Option<&Service>, new: Option<&Service>) -> Option<String> {
     Some(match (old, new) {
         (None, None) => return None,
-        (None, Some(new)) => format!("{id} is new with {} server(s)", new.servers.len()),
+        (None, Some(new)) => format!("{id} is new with {}", counted(new.servers.len(), "server")),
         (Some(_), None) => format!("{id} is gone"),
         (Some(old), Some(new)) if old.servers != new.servers => {
             let gone = old.servers.iter().filter(|server| !new.servers.contains(server));
