@@ -1,5 +1,6 @@
 //! Reading the configuration: text and environment over the defaults, with every mistake collected.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use toml::{Table, Value};
 use super::Config;
 use super::policy::FREE_TABLES;
 use crate::import::bamboo;
+use crate::wording::counted;
 
 const PREFIX: &str = "CAUSEWAY_";
 /// Set for the command line, not for the configuration.
@@ -28,7 +30,7 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration has {} mistake(s):", self.mistakes.len())?;
+        write!(f, "the configuration has {}:", counted(self.mistakes.len(), "mistake"))?;
         for mistake in &self.mistakes {
             write!(f, "\n  {mistake}")?;
         }
@@ -68,14 +70,15 @@ pub(super) fn from_text(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
     let defaults = Table::try_from(Config::default()).expect("the defaults are plain tables");
-    let mut overlay =
-        Overlay { merged: defaults.clone(), defaults, located: Vec::new(), mistakes: Vec::new() };
+    let mut overlay = Overlay {
+        merged: defaults.clone(),
+        defaults,
+        located: Vec::new(),
+        mistakes: Vec::new(),
+        variables: BTreeMap::new(),
+    };
     match text.parse::<Table>() {
-        Ok(table) => {
-            overlay.table(name, text, &table, &mut Vec::new());
-            overlay.located.sort_by_key(|(line, _)| *line);
-            overlay.mistakes.extend(overlay.located.drain(..).map(|(_, mistake)| mistake));
-        }
+        Ok(table) => overlay.table(name, text, &table, &mut Vec::new()),
         Err(error) => overlay.mistakes.push(syntax_mistake(name, text, &error)),
     }
     let mut secrets = Vec::new();
@@ -89,7 +92,8 @@ pub(super) fn from_text(
             overlay.variable(&variable, &value);
         }
     }
-    let mut config = Config::deserialize(overlay.merged).expect("each key was tried on its own");
+    let mut config =
+        Config::deserialize(std::mem::take(&mut overlay.merged)).expect("each key was tried on its own");
     for (variable, value) in others {
         config.labels.take_variable(&variable, &value);
     }
@@ -101,8 +105,11 @@ pub(super) fn from_text(
             _ => config.rules.zookeeper.password = secret,
         }
     }
-    overlay.mistakes.extend(config.mistakes());
-    if overlay.mistakes.is_empty() { Ok(config) } else { Err(ConfigError { mistakes: overlay.mistakes }) }
+    for mistake in config.mistakes() {
+        overlay.place(name, text, mistake);
+    }
+    let mistakes = overlay.in_order();
+    if mistakes.is_empty() { Ok(config) } else { Err(ConfigError { mistakes }) }
 }
 
 struct Overlay {
@@ -111,6 +118,8 @@ struct Overlay {
     /// Mistakes of the file, by their line.
     located: Vec<(usize, String)>,
     mistakes: Vec<String>,
+    /// The variables that set a key, by its path.
+    variables: BTreeMap<Vec<String>, String>,
 }
 
 impl Overlay {
@@ -118,7 +127,8 @@ impl Overlay {
         for (key, value) in table {
             path.push(key.clone());
             let dotted = path.join(".");
-            let line = line_of(text, path);
+            // It was found there when the text was parsed.
+            let line = line_of(text, path).unwrap_or(1);
             let place = format!("{name}:{line}: {dotted}");
             match (lookup(&self.defaults, path), value) {
                 (None, _) => {
@@ -145,16 +155,36 @@ impl Overlay {
             None | Some(Value::Table(_)) => Err(format!("unknown key{}", self.nearest(&path.join(".")))),
             Some(default) => parse_like(default, value).and_then(|value| self.set(&path, value)),
         };
-        if let Err(error) = result {
-            self.mistakes.push(format!("environment {variable}: {error}"));
+        match result {
+            Ok(()) => _ = self.variables.insert(path, variable.to_owned()),
+            Err(error) => self.mistakes.push(format!("environment {variable}: {error}")),
         }
+    }
+
+    /// Says where the key of a mistake is set, which only shows when all of it is known: by a variable, or on a line of the file.
+    fn place(&mut self, name: &str, text: &str, mistake: String) {
+        let key = mistake.split_once(": ").map_or("", |(key, _)| key);
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        if let Some(variable) = self.variables.get(&path) {
+            self.mistakes.push(format!("environment {variable}: {mistake}"));
+        } else if let Some(line) = line_of(text, &path) {
+            self.located.push((line, format!("{name}:{line}: {mistake}")));
+        } else {
+            self.mistakes.push(mistake);
+        }
+    }
+
+    /// The mistakes of the file by their lines, then the others.
+    fn in_order(mut self) -> Vec<String> {
+        self.located.sort_by_key(|(line, _)| *line);
+        self.located.into_iter().map(|(_, mistake)| mistake).chain(self.mistakes).collect()
     }
 
     /// Sets one key, having tried it alone over the defaults, so that a mistake is told for its own key.
     fn set(&mut self, path: &[String], value: Value) -> Result<(), String> {
         let mut trial = self.defaults.clone();
         *lookup_mut(&mut trial, path).ok_or("unknown key")? = value.clone();
-        Config::deserialize(trial).map_err(|error| error.message().trim().replace('\n', "; "))?;
+        Config::deserialize(trial).map_err(|error| expected(error.message()))?;
         *lookup_mut(&mut self.merged, path).ok_or("unknown key")? = value;
         Ok(())
     }
@@ -216,25 +246,29 @@ fn parse_like(default: &Value, text: &str) -> Result<Value, String> {
     }
 }
 
+/// serde's words on a line of their own; those on a duration do not say how one is written.
+fn expected(message: &str) -> String {
+    let message = message.trim().replace('\n', "; ");
+    if message.ends_with("expected a duration") { message + ", as in \"30s\" or \"5m\"" } else { message }
+}
+
 fn syntax_mistake(name: &str, text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
     format!("{name}:{line}: not TOML: {}", error.message().trim().replace('\n', "; "))
 }
 
-/// The line a key stands on; the text has been parsed before, so it is found.
-fn line_of(text: &str, path: &[String]) -> usize {
-    let Ok(document) = toml::de::DeTable::parse(text) else { return 1 };
-    let mut table = document.get_ref();
-    let mut start = 0;
+/// The line a key stands on; `None` where the text does not set it.
+fn line_of(text: &str, path: &[String]) -> Option<usize> {
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let mut table = Some(document.get_ref());
+    let mut start = None;
     for key in path {
-        let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref() == key.as_str()) else {
-            break;
+        let (name, value) = table?.iter().find(|(name, _)| name.get_ref() == key.as_str())?;
+        start = Some(name.span().start);
+        table = match value.get_ref() {
+            toml::de::DeValue::Table(inner) => Some(inner),
+            _ => None,
         };
-        start = name.span().start;
-        match value.get_ref() {
-            toml::de::DeValue::Table(inner) => table = inner,
-            _ => break,
-        }
     }
-    1 + text[..start].matches('\n').count()
+    start.map(|start| 1 + text[..start].matches('\n').count())
 }

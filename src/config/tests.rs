@@ -58,6 +58,26 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
 }
 
 #[test]
+fn what_only_shows_when_all_is_known_is_told_with_where_it_is_set_too() {
+    let text = "[web]\nlisten = \"9089\"\n\n[marathon]\nuser = \"u\"\nresync = \"soon\"\n\n[haproxy]\nmode = \"external\"\n";
+    let mistakes = mistakes(text, &[("CAUSEWAY_STATSD__HOST", "statsd")]);
+    let expect = [
+        "causeway.toml:2: web.listen: ",
+        "causeway.toml:5: marathon.user: needs password_file",
+        "causeway.toml:6: marathon.resync: ",
+        "environment CAUSEWAY_STATSD__HOST: statsd.host: ",
+        "haproxy.config_path: ",
+        "haproxy.reload_command: ",
+    ];
+    for start in expect {
+        assert!(mistakes.iter().any(|mistake| mistake.starts_with(start)), "{start} is not in {mistakes:#?}");
+    }
+    let places: Vec<bool> = mistakes.iter().map(|mistake| mistake.starts_with("causeway.toml:")).collect();
+    assert!(places.is_sorted_by(|a, b| a >= b), "the file's come first, by their lines: {mistakes:#?}");
+    assert!(mistakes.iter().any(|mistake| mistake.contains("as in \"30s\"")), "{mistakes:#?}");
+}
+
+#[test]
 fn the_environment_sets_every_kind_of_key_over_the_file() {
     let config = Config::from_text(
         "[marathon]\nendpoints = [\"http://file\"]\n",
