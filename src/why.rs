@@ -425,7 +425,8 @@ fn served(known: &Known<'_>, block: &Block) -> Ending {
     }
     let why = match known.view.service(&service.id) {
         Some(wanted) if wanted.instances == 0 => "it is suspended: no instances are asked for".to_owned(),
-        Some(wanted) => format!("none of its {} task(s) may get requests", wanted.instances),
+        Some(wanted) if wanted.instances == 1 => "its one task may not get requests".to_owned(),
+        Some(wanted) => format!("none of its {} tasks may get requests", wanted.instances),
         None => "the app is gone".to_owned(),
     };
     let (status, what) = match service.backend.mode {

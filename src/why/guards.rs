@@ -10,6 +10,9 @@ use crate::render::maps::MapName;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// What a closed service has to say of itself.
+const CLOSED: &str = "until a label of its that keeps somebody out can be used; its problems say which";
+
 /// What was passed, and where it ended.
 #[derive(Default)]
 pub(super) struct Guarded {
@@ -59,7 +62,7 @@ pub(super) fn pass(known: &Known<'_>, asked: &Asked, service: &Service, is_route
     }
     if extras.closed {
         let why = "A label that keeps somebody out is not understood, so nobody is let in";
-        return passed.end(why, Ending::new(Some(503), format!("503: {} is closed", service.id)));
+        return passed.end(why, Ending::new(Some(503), format!("503: {} is closed, {CLOSED}", service.id)));
     }
     if service.client_ca.is_some() {
         let why = "The app lets in only who shows a certificate in the TLS handshake";
@@ -118,8 +121,10 @@ fn pass_tcp(mut passed: Guarded, asked: &Asked, service: &Service) -> Guarded {
     passed.note("It is TCP: bytes are passed on, and nothing of the URL but the port is looked at");
     if extras.closed {
         let why = "A label that keeps somebody out is not understood, so nobody is let in";
-        return passed
-            .end(why, Ending::new(None, format!("The connection is closed: {} is closed", service.id)));
+        return passed.end(
+            why,
+            Ending::new(None, format!("The connection is closed: {} lets nobody in, {CLOSED}", service.id)),
+        );
     }
     if !extras.allowed.is_empty() && !extras.allowed.iter().any(|network| is_in(asked.from, network)) {
         let why = format!("The app lets in only {}", extras.allowed.join(", "));

@@ -261,6 +261,12 @@ async fn why_names_who_lost_and_what_would_help_and_takes_no_nonsense() {
     let other = stage.api("/why?url=http://nobody.x/").await.unwrap();
     assert_eq!(other["result"]["status"], json!(404), "{other:#}");
 
+    // A closed app: its servers are well, and nobody is let in.
+    let closed = stage.api("/why?url=http://closed.x/").await.unwrap();
+    assert!(closed["result"]["sentence"].as_str().unwrap().ends_with("its problems say which"), "{closed:#}");
+    let row = stage.api("/services?q=closed.x").await.unwrap();
+    assert_eq!(row["services"][0]["state"], json!("down"), "{row:#}");
+
     // A host that an app names, and no scheme; a login is not shown.
     let asked = stage.api("/why?url=tls.x&header=Authorization:+Basic+c2VjcmV0").await.unwrap();
     assert_eq!(asked["result"]["location"], json!("https://tls.x/"), "{asked:#}");

@@ -57,7 +57,8 @@ pub struct ServiceRow {
     pub app: String,
     /// The index of the app's port; `null` for an app without a service.
     pub port_index: Option<usize>,
-    /// In a word: up, degraded (fewer servers than instances), down (no server), suspended (no instances asked for),
+    /// In a word: up, degraded (fewer servers than instances), down (no server, or closed: a label that keeps somebody
+    /// out cannot be used), suspended (no instances asked for),
     /// last_good (its newest definition is refused), left_out (refused, and nothing good before), unexposed.
     pub state: &'static str,
     /// `http` or `tcp`.
@@ -113,7 +114,7 @@ impl Rows<'_> {
             Some(aside) if aside.left_out => "left_out",
             Some(_) => "last_good",
             None if service.instances == 0 => "suspended",
-            None if serving == 0 => "down",
+            None if serving == 0 || self.in_force(service).backend.extras.closed => "down",
             None if serving < service.instances => "degraded",
             None => "up",
         }

@@ -16,6 +16,7 @@ use crate::reconcile::standing::{Brought, Running};
 use crate::view::View;
 use crate::web::{ApiError, Caller, Seen};
 use crate::why::{Asked, Ending, Frontend, FrontendKind, Known, Step, way};
+use crate::wording::counted;
 
 pub(super) fn router() -> Router<Seen> {
     Router::new().route("/api/v2/why", get(why))
@@ -144,7 +145,8 @@ pub async fn explain(view: &View, running: &Running, asking: &Asking) -> Result<
     };
     if way.ending.status.is_none() && way.ending.location.is_none() && all_down(&servers) {
         way.ending.status = Some(503);
-        way.ending.sentence = format!("503: HAProxy takes none of the {} server(s) to be up", servers.len());
+        way.ending.sentence =
+            format!("503: HAProxy's checks find none of {} up", counted(servers.len(), "server"));
     }
     if let Some(differs) = &way.differs {
         tracing::warn!(why.url = asked.url, "{differs}");

@@ -43,7 +43,12 @@ const fn word(name: &'static str, word: &'static str, tone: &'static str, meanin
 pub(super) const STATES: Words = Words(&[
     word("up", "Up", "good", "Every instance that it is to have takes requests."),
     word("degraded", "Degraded", "warn", "It serves, with fewer servers than it is to have instances."),
-    word("down", "Down", "bad", "No server takes requests: clients get 503."),
+    word(
+        "down",
+        "Down",
+        "bad",
+        "No server takes requests, or a label that keeps somebody out cannot be used: clients get 503.",
+    ),
     word(
         "last_good",
         "Last good",
