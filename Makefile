@@ -22,6 +22,7 @@ build:
 
 # The main job, live: a stand-in Marathon, a real HAProxy, real servers.
 demo: setup
+	@[ -x target/debug/causeway ] || echo "compiling Causeway, which takes some minutes the first time"
 	$(CARGO) run --locked --quiet -- demo $(DEMO_ARGS)
 
 test: setup

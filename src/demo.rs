@@ -137,6 +137,7 @@ async fn wait_until_served(client: &reqwest::Client, port: u16, stop: &Cancellat
 }
 
 fn page(marathon: u16, http: u16, web: &str) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "causeway".to_owned());
     let mut page = format!(
         "\nWhat is live, and why: open http://{web}/ in a browser.\n\n\
          HAProxy serves what the stand-in Marathon runs. Try, in another terminal:\n\n"
@@ -150,8 +151,9 @@ fn page(marathon: u16, http: u16, web: &str) -> String {
         "  curl -H 'X-Marathon-App-Id: /shop/web' http://127.0.0.1:{APP_ID_PORT}/     # by app id
   echo hello | curl -s -m1 telnet://127.0.0.1:{TCP_PORT}                 # a TCP app, by its service port
   curl -H 'Host: unknown.example.com' http://127.0.0.1:{http}/        # nobody has it: 404
-  curl http://127.0.0.1:{STATS_PORT}/metrics    http://127.0.0.1:{STATS_PORT}/haproxy?stats
+  curl http://127.0.0.1:{STATS_PORT}/metrics    'http://127.0.0.1:{STATS_PORT}/haproxy?stats'
   curl http://{web}/metrics    http://{web}/api/v2/services   # under the apps' own names
+  {program} rules --url http://{web} list   # and set, import, rm: rules by the command line
 
 Change what runs, and watch the line that says what happened and why:
 

@@ -63,8 +63,13 @@ pub(super) fn router() -> Router<Seen> {
         .route("/assets/{file}", get(assets::asset))
 }
 
-/// What is said of a path that leads nowhere: a page to a browser, a line to a program.
+/// What is said of a path that leads nowhere: a page to a browser, a problem to who asks the API, else a line.
 pub(super) async fn no_such_page(reader: Result<Reader, PageError>, request: Request) -> Response {
+    if request.uri().path().starts_with("/api/v2/") {
+        let detail =
+            format!("there is no {}; GET /api/v2/openapi.json describes all there is", request.uri().path());
+        return ApiError::new(StatusCode::NOT_FOUND, detail).into_response();
+    }
     let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if !accepts.is_some_and(|accept| accept.contains("text/html")) {
         return (StatusCode::NOT_FOUND, "there is no such page\n").into_response();

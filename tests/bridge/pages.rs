@@ -145,7 +145,8 @@ async fn one_service(stage: &Stage, browser: &Browser) {
     browser.go("/services/shop/web").await;
     browser.look("service").await;
     browser.click_on("Labels and rules").await;
-    browser.says("#parts", "HAPROXY_0_VHOST").await;
+    let labels = browser.says("#parts", "HAPROXY_0_VHOST").await;
+    assert!(!labels.contains("Write one"), "a viewer is not offered what he may not do: {labels}");
     assert!(browser.url().await.contains("tab=labels"));
     browser.look("service-labels").await;
     browser.click_on("Configuration").await;
@@ -224,6 +225,10 @@ async fn pages_a_server_is_drained_and_put_back_by_who_may() {
     browser.go("/login?next=/services/shop/web").await;
     log_in(&browser, "ada", "a long password").await;
     browser.says(".who", "ada").await;
+    browser.go("/services/shop/web?tab=labels").await;
+    browser.click_on("Write one").await;
+    browser.says("h1", "New rule").await;
+    browser.go("/services/shop/web").await;
 
     browser.click(".servers tbody tr:first-child summary").await;
     browser.look("service-order").await;
@@ -368,6 +373,9 @@ async fn pages_are_small_and_strict_and_nothing_in_them_is_from_elsewhere() {
     }
     let plain = stage.client.get(format!("{base}/nowhere")).send().await.unwrap();
     assert_eq!(plain.text().await.unwrap(), "there is no such page\n", "a program gets a line");
+    let of_api = stage.client.get(format!("{base}/api/v2/nowhere")).send().await.unwrap();
+    assert_eq!(of_api.status(), 404);
+    assert_eq!(of_api.headers()["content-type"], "application/problem+json");
 }
 
 /// As the operator runs HAProxy, whose commands do nothing here: that 10,000 backends are read is another test's business.

@@ -86,6 +86,8 @@ struct Content<'a> {
     tabs: Vec<Tab>,
     tab: &'static str,
     servers: Words,
+    /// Whether the reader may write a rule for the app, and order something of its servers.
+    may_order: bool,
     /// `None` where there is no fleet, or the reader may order nothing.
     fleet: Option<FleetChoice>,
 }
@@ -97,6 +99,8 @@ struct Unexposed<'a> {
     instances: usize,
     tasks: usize,
     served: Vec<usize>,
+    /// Whether the reader may write a rule for it.
+    may_write: bool,
 }
 
 pub(super) async fn show(
@@ -122,6 +126,7 @@ pub(super) async fn show(
                 instances: known.instances,
                 tasks: known.tasks.len(),
                 served: served.iter().map(|service| service.id.port_index).collect(),
+                may_write: reader.caller.may_edit(&app),
             };
             return Ok(reader.page("unexposed.html", Screen::Services, app.as_str(), &content));
         }
@@ -143,6 +148,7 @@ pub(super) async fn show(
         tabs: TABS.map(of_tab).into(),
         tab,
         servers: SERVERS,
+        may_order,
         fleet: match may_order && seen.fleet.is_shared() {
             true => Some(FleetChoice { nodes: seen.fleet.nodes().await.ok().map(|nodes| nodes.len()) }),
             false => None,
