@@ -246,10 +246,20 @@ fn parse_like(default: &Value, text: &str) -> Result<Value, String> {
     }
 }
 
-/// serde's words on a line of their own; those on a duration do not say how one is written.
+/// serde's words on one line; where they name a type, how it is written.
 fn expected(message: &str) -> String {
     let message = message.trim().replace('\n', "; ");
-    if message.ends_with("expected a duration") { message + ", as in \"30s\" or \"5m\"" } else { message }
+    let written = [
+        ("a duration", "a duration, as in \"30s\" or \"5m\""),
+        ("u16", "a whole number from 0 to 65535"),
+        ("u32", "a whole number from 0 on"),
+        ("usize", "a whole number from 0 on"),
+        ("f64", "a number"),
+    ];
+    let found = written.iter().find_map(|(kind, words)| {
+        Some(format!("{}expected {words}", message.strip_suffix(&format!("expected {kind}"))?))
+    });
+    found.unwrap_or(message)
 }
 
 fn syntax_mistake(name: &str, text: &str, error: &toml::de::Error) -> String {

@@ -59,12 +59,13 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
 
 #[test]
 fn what_only_shows_when_all_is_known_is_told_with_where_it_is_set_too() {
-    let text = "[web]\nlisten = \"9089\"\n\n[marathon]\nuser = \"u\"\nresync = \"soon\"\n\n[haproxy]\nmode = \"external\"\n";
+    let text = "[web]\nlisten = \"9089\"\n\n[marathon]\nuser = \"u\"\nresync = \"soon\"\n\n[haproxy]\nmaxconn = -1\nmode = \"external\"\n";
     let mistakes = mistakes(text, &[("CAUSEWAY_STATSD__HOST", "statsd")]);
     let expect = [
         "causeway.toml:2: web.listen: ",
         "causeway.toml:5: marathon.user: needs password_file",
         "causeway.toml:6: marathon.resync: ",
+        "causeway.toml:9: haproxy.maxconn: invalid value: integer `-1`, expected a whole number from 0 on",
         "environment CAUSEWAY_STATSD__HOST: statsd.host: ",
         "haproxy.config_path: ",
         "haproxy.reload_command: ",

@@ -78,7 +78,7 @@ pub fn unexposed(app: &App, rule: Option<&Rule>, terms: &Terms) -> Vec<Unexposed
     if !selected && !config.default_rule && !config.groups.iter().any(|group| group == "*") {
         return vec![Unexposed::app(
             UnexposedReason::NotAsked,
-            "it has no HAPROXY_ label and no rule: give it one",
+            "it has no HAPROXY_ label and no rule: give it one, as in HAPROXY_0_VHOST = shop.example.com",
         )];
     }
     if app.ports.is_empty() && tcp_port.is_none() {

@@ -11,7 +11,7 @@ use crate::render::maps::MapName;
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What a closed service has to say of itself.
-const CLOSED: &str = "until a label of its that keeps somebody out can be used; its problems say which";
+const CLOSED: &str = "a label that keeps somebody out cannot be used; its problems say which";
 
 /// What was passed, and where it ended.
 #[derive(Default)]
@@ -62,7 +62,7 @@ pub(super) fn pass(known: &Known<'_>, asked: &Asked, service: &Service, is_route
     }
     if extras.closed {
         let why = "A label that keeps somebody out is not understood, so nobody is let in";
-        return passed.end(why, Ending::new(Some(503), format!("503: {} is closed, {CLOSED}", service.id)));
+        return passed.end(why, Ending::new(Some(503), format!("503: {} is closed: {CLOSED}", service.id)));
     }
     if service.client_ca.is_some() {
         let why = "The app lets in only who shows a certificate in the TLS handshake";
