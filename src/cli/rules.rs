@@ -35,6 +35,9 @@ pub struct RulesArgs {
     /// The file that holds the token for `--url`; without it CAUSEWAY_TOKEN holds the token itself.
     #[arg(long, global = true, value_name = "FILE", requires = "url")]
     token_file: Option<PathBuf>,
+    /// The authorities that sign the certificate of `--url`, PEM; without it those of the system.
+    #[arg(long, global = true, value_name = "FILE", requires = "url")]
+    ca_file: Option<PathBuf>,
     /// Print JSON instead of text for people.
     #[arg(long, global = true)]
     json: bool,
@@ -132,7 +135,7 @@ struct SetArgs {
 /// What a person has to read: the API's own words where it refuses.
 pub async fn run(args: RulesArgs) -> Result<()> {
     let api = match &args.url {
-        Some(url) => Api::at(url, args.token_file.as_deref())?,
+        Some(url) => Api::at(url, args.token_file.as_deref(), args.ca_file.as_deref())?,
         None => Api::on(&socket(&args)?)?,
     };
     match &args.command {

@@ -1,9 +1,12 @@
 //! Rules from the command line, through the socket of a Causeway that runs.
 
+use causeway::web::Role;
+use causeway::web::doors::users::UsersFile;
 use reqwest::Method;
 use serde_json::json;
 
 use crate::rest_rules::{asking, open_stage, told};
+use crate::stage::{Stage, vhost};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_writes_rules_through_the_socket() {
@@ -58,4 +61,33 @@ async fn the_command_line_writes_rules_through_the_socket() {
         (1, &json!(true), &json!(2))
     );
     assert!(node["applied_at"].is_string() && node["version"] == env!("CARGO_PKG_VERSION"), "{node}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_writes_rules_on_another_node_by_tls() {
+    let mut stage = Stage::set().await;
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (stage.path("web.crt"), stage.path("web.key"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    stage.config.web.tls.certificate = Some(certificate.clone());
+    stage.config.web.tls.key = Some(key.clone());
+    let token = UsersFile::new(&stage.config.users_file()).add_token("ci", &Role::Admin, None).unwrap();
+    stage.marathon.create_apps(vec![vhost("/web", 1, "web.example.com")]).await.unwrap();
+    stage.bridge();
+    stage.served("web.example.com", "/", "/web").await;
+    let url = format!("https://{}", stage.web.unwrap());
+    let causeway = async |more: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_causeway"));
+        command.args(["rules", "--url", &url]).env("CAUSEWAY_TOKEN", &token);
+        let output = command.args(more).output().await.unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let trusting = ["--ca-file", certificate.to_str().unwrap()];
+    let set = [&trusting[..], &["set", "/web", "--host", "cli.example.com"]].concat();
+    assert_eq!(causeway(&set).await, "/web: created\n");
+    stage.served("cli.example.com", "/", "/web").await;
+    assert!(causeway(&["list"]).await.contains("certificate"), "without it the system's count");
+    let no_certificate = ["--ca-file", key.to_str().unwrap(), "list"];
+    assert!(causeway(&no_certificate).await.contains("it holds no certificate"));
 }

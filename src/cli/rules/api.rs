@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use http::{HeaderValue, Method, StatusCode, header};
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Certificate, Client, RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ impl Api {
     }
 
     /// A Causeway at an address.
-    pub(super) fn at(url: &str, token_file: Option<&Path>) -> Result<Self> {
+    pub(super) fn at(url: &str, token_file: Option<&Path>, ca_file: Option<&Path>) -> Result<Self> {
         let base = Url::parse(url).with_context(|| format!("--url {url:?}"))?;
         let token = match token_file {
             Some(path) => {
@@ -46,8 +46,15 @@ impl Api {
             }
             None => std::env::var(TOKEN).ok(),
         };
-        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
-        Ok(Self { client, base, token: token.map(Into::into), name: url.to_owned() })
+        let mut client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+        if let Some(path) = ca_file {
+            let told = || format!("--ca-file {}", path.display());
+            let authorities = Certificate::from_pem_bundle(&std::fs::read(path).with_context(told)?);
+            let authorities = authorities.with_context(told)?;
+            ensure!(!authorities.is_empty(), "{}: it holds no certificate", told());
+            client = client.tls_certs_only(authorities);
+        }
+        Ok(Self { client: client.build()?, base, token: token.map(Into::into), name: url.to_owned() })
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
