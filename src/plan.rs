@@ -117,10 +117,10 @@ impl fmt::Display for Reason {
             Self::Drift => f.write_str("what HAProxy reports"),
             Self::Servers { backend } => write!(f, "servers of {backend}"),
             Self::SectionAdded { section } => write!(f, "new {section}"),
-            Self::SectionRemoved { section } => write!(f, "gone {section}"),
+            Self::SectionRemoved { section } => write!(f, "no more {section}"),
             Self::SectionChanged { section } => write!(f, "changed {section}"),
             Self::File { file } => write!(f, "entries of {file}"),
-            Self::Asked => f.write_str("somebody asking for it"),
+            Self::Asked => f.write_str("somebody asked for it"),
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn reload(
         haproxy.generation = generation,
         haproxy.took_ms = took.as_millis() as u64,
         plan.took_ms = total.as_millis() as u64,
-        "{}: {how} because of {}",
+        "{}: {how} ({})",
         what(events),
         why.join(", "),
     );
