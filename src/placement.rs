@@ -25,11 +25,11 @@ pub enum Slot {
     #[default]
     Free,
     /// A task that gets requests.
-    Serving(Occupant),
+    Serving(Box<Occupant>),
     /// A task that gets no new request, or only those that stick to it; `disabled` in the text.
-    Draining(Occupant),
+    Draining(Box<Occupant>),
     /// A task that gets no request at all, while its last connections end; `disabled` in the text.
-    Closing(Occupant),
+    Closing(Box<Occupant>),
 }
 
 /// Who sits in a slot.
@@ -121,8 +121,9 @@ impl Slot {
     #[must_use]
     pub fn admin(&self) -> Admin {
         match self {
-            Self::Serving(Occupant { by_hand: Some(by_hand), .. }) => by_hand.admin,
-            Self::Serving(_) => Admin::Ready,
+            Self::Serving(occupant) => {
+                occupant.by_hand.as_ref().map_or(Admin::Ready, |by_hand| by_hand.admin)
+            }
             Self::Draining(_) => Admin::Drain,
             Self::Closing(_) | Self::Free => Admin::Maint,
         }
@@ -132,7 +133,7 @@ impl Slot {
     #[must_use]
     pub fn weight(&self) -> u32 {
         match self {
-            Self::Serving(Occupant { by_hand: Some(by_hand), .. }) => by_hand.weight,
+            Self::Serving(occupant) => occupant.by_hand.as_ref().map_or(WEIGHT, |by_hand| by_hand.weight),
             _ => WEIGHT,
         }
     }
@@ -270,12 +271,15 @@ fn place(slots: &mut Vec<Slot>, servers: &[Server], running: &[Slot]) {
         servers.iter().map(|server| (&server.task, server.endpoint)).collect();
     let mut seated = BTreeSet::new();
     for slot in slots.iter_mut() {
-        let Some(occupant) = slot.occupant().cloned() else { continue };
-        let stays = wanted.get(&occupant.task) == Some(&occupant.endpoint);
+        let Some(occupant) = slot.occupant() else { continue };
+        let stays =
+            wanted.get(&occupant.task) == Some(&occupant.endpoint) && seated.insert(occupant.task.clone());
         *slot = match std::mem::take(slot) {
             // A task that comes back while its slot still drains sits there already.
-            _ if stays && seated.insert(occupant.task.clone()) => Slot::Serving(occupant),
-            Slot::Serving(_) => Slot::Draining(occupant),
+            Slot::Serving(occupant) | Slot::Draining(occupant) | Slot::Closing(occupant) if stays => {
+                Slot::Serving(occupant)
+            }
+            Slot::Serving(occupant) => Slot::Draining(occupant),
             leaving => leaving,
         };
     }
@@ -290,7 +294,7 @@ fn place(slots: &mut Vec<Slot>, servers: &[Server], running: &[Slot]) {
         if next == slots.len() {
             slots.push(Slot::Free);
         }
-        slots[next] = Slot::Serving(Occupant::new(server.task.clone(), server.endpoint));
+        slots[next] = Slot::Serving(Occupant::new(server.task.clone(), server.endpoint).into());
     }
 }
 

@@ -46,8 +46,8 @@ use writer::Writer;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the files that certificates come from are looked at.
 const CERTIFICATES: Duration = Duration::from_secs(2);
-/// How often servers that somebody leaves are looked at, while there are any.
-const ADVANCE: Duration = Duration::from_millis(20);
+/// How often servers that somebody leaves are looked at, while there are any: at first, and where nothing moves on.
+const ADVANCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(320));
 /// The longest that what failed is left alone, unless it changes: an address in use may become free.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// The least time between two rounds that fail.
@@ -169,8 +169,8 @@ impl Reconciler {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         };
-        let (mut look, mut advance, mut audit) =
-            (every(LOOK), every(ADVANCE), every(self.config.audit_interval));
+        let (mut look, mut audit) = (every(LOOK), every(self.config.audit_interval));
+        let (mut pause, mut advance) = (ADVANCE.0, Instant::now());
         let mut certificates = every(CERTIFICATES);
         self.adopt().await;
         loop {
@@ -198,12 +198,19 @@ impl Reconciler {
                     }
                 }, if next_round.is_some() => {
                     self.round().await;
+                    pause = ADVANCE.0;
+                    advance = advance.min(Instant::now() + pause);
                 }
                 Some(ordered) = self.outside.orders.recv() => self.obey(ordered).await,
                 Some(asker) = self.outside.copies.recv() => drop(asker.send(self.desired.clone())),
                 written = self.writer.done(), if writing => self.written(written),
                 found = audit::done(&mut self.auditing), if auditing => self.audited(found).await,
-                _ = advance.tick(), if leaving => self.advance().await,
+                () = tokio::time::sleep_until(advance), if leaving => {
+                    self.advance().await;
+                    // Who has sessions yet may have them for long.
+                    pause = (pause * 2).min(ADVANCE.1);
+                    advance = Instant::now() + pause;
+                }
                 _ = audit.tick() => self.audit().await,
                 _ = look.tick() => self.look().await,
                 _ = certificates.tick(), if self.ready => self.look_at_certificates().await,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use litemap::LiteMap;
+
 use super::{AppId, Endpoint, TaskId, Timestamp};
 
 /// An app as its scheduler defines it, with the tasks that run.
@@ -12,7 +14,7 @@ pub struct App {
     /// How many tasks it is to have.
     pub instances: usize,
     /// All labels of the app.
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: LiteMap<Box<str>, Box<str>>,
     /// The environment variables that Causeway reads (`BAMBOO_*`); no others are kept, they may hold secrets.
     pub env: BTreeMap<Box<str>, Box<str>>,
     /// The ports in the order the app declares them: the index is the `{n}` of `HAPROXY_{n}_…`.

@@ -80,7 +80,7 @@ fn there_is_room_for_twice_the_instances_up_to_twenty_and_then_for_half_as_many_
         "who drains goes on draining"
     );
     for (index, slot) in placement.slots(&id()).iter().enumerate().take(3) {
-        placement.set(&id(), index, Slot::Closing(slot.occupant().unwrap().clone()));
+        placement.set(&id(), index, Slot::Closing(slot.occupant().unwrap().clone().into()));
     }
     placement.restore(id(), with_room(&placement.slots(&id()), 1));
     assert_eq!(slots(&placement), ["-", "-", "-", "d"], "the room shrinks as far as who stays allows");

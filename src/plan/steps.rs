@@ -163,7 +163,7 @@ impl Step {
         let elsewhere = backend.extras.sticky;
         // It comes up in maintenance.
         let added = match new.occupant().filter(|_| !elsewhere) {
-            Some(occupant) => Slot::Closing(occupant.clone()),
+            Some(occupant) => Slot::Closing(occupant.clone().into()),
             None => Slot::Free,
         };
         let (endpoint, words) = (new.endpoint(), backend.server_words());
@@ -291,8 +291,8 @@ mod tests {
     use crate::model::{Mode, TaskId};
     use crate::placement::Occupant;
 
-    fn at(port: u16) -> Occupant {
-        Occupant::new(TaskId::new("t"), ([10, 0, 0, 1], port).into())
+    fn at(port: u16) -> Box<Occupant> {
+        Box::new(Occupant::new(TaskId::new("t"), ([10, 0, 0, 1], port).into()))
     }
 
     fn commands(old: &Slot, new: &Slot) -> Vec<String> {

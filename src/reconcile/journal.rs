@@ -157,7 +157,10 @@ mod tests {
     }
 
     fn serving(task: &str) -> Slots {
-        Arc::new(vec![Slot::Serving(Occupant::new(TaskId::new(task), ([10, 0, 0, 1], 1).into())), Slot::Free])
+        Arc::new(vec![
+            Slot::Serving(Occupant::new(TaskId::new(task), ([10, 0, 0, 1], 1).into()).into()),
+            Slot::Free,
+        ])
     }
 
     #[test]

@@ -101,17 +101,17 @@ impl Reconciler {
         let Some(epoch) = self.desired.epoch() else { return false };
         let changing = self.desired.dirty().clone();
         let after = |map| self.desired.after(steps, map);
-        match self.worker.carry_out(epoch, steps, after).await {
-            Ok(refused) if refused.is_empty() => {}
-            Ok(refused) => {
-                self.desired.keep(&refused);
-                if let Err(error) = self.desired.note_placement() {
-                    tracing::error!("{error}; after a crash now, tasks would be placed anew by a reload");
-                }
-            }
+        let done = match self.worker.carry_out(epoch, steps, after).await {
+            Ok(done) => done,
             Err(error) => {
                 tracing::warn!("{error}; HAProxy is reloaded to make sure");
                 return false;
+            }
+        };
+        if !done.refused.is_empty() {
+            self.desired.keep(&done.refused);
+            if let Err(error) = self.desired.note_placement() {
+                tracing::error!("{error}; after a crash now, tasks would be placed anew by a reload");
             }
         }
         self.desired.settle(steps);
@@ -122,6 +122,10 @@ impl Reconciler {
         }
         let mut expected = self.desired.expected_states(&changing);
         expected.retain(|(backend, _), _| backends.contains(backend));
+        if done.is_as(&expected) {
+            return true;
+        }
+        // Newer versions do some of it after their answer.
         match self.worker.differences(&expected, &backends).await {
             Ok(differences) if differences.is_empty() => true,
             Ok(differences) => {

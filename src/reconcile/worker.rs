@@ -25,6 +25,8 @@ const MANY_ENTRIES: usize = 500;
 type Pairs = Vec<(String, String)>;
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(2);
+/// What HAProxy reports of servers, by backend and name.
+type States = BTreeMap<(String, String), ServerState>;
 
 /// A step that was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -116,9 +118,25 @@ impl std::fmt::Display for Difference {
     }
 }
 
+/// What became of steps.
+#[derive(Debug, Default)]
+pub(super) struct CarriedOut {
+    /// The servers that HAProxy refused to take away: they may be in use yet, and nothing else depends on it.
+    pub(super) refused: Vec<ServerName>,
+    /// What it said of the servers of the backends that were touched, right behind the last step.
+    states: States,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
     client: Arc<Client>,
+}
+
+impl CarriedOut {
+    /// Whether every server was as expected right behind the last step.
+    pub(super) fn is_as(&self, expected: &States) -> bool {
+        differences(expected, &self.states).is_empty()
+    }
 }
 
 impl Worker {
@@ -150,17 +168,17 @@ impl Worker {
     }
 
     /// Carries out sorted steps: addresses first, and the rest when they show. Where many entries of one map change it is
-    /// replaced at once, by what `after` says of it. Returns the servers that HAProxy refused to take away.
+    /// replaced at once, by what `after` says of it.
     pub(super) async fn carry_out(
         &self,
         epoch: Epoch,
         steps: &[Step],
         after: impl FnOnce(MapName) -> Result<Pairs, WorkerError> + Copy,
-    ) -> Result<Vec<ServerName>, WorkerError> {
+    ) -> Result<CarriedOut, WorkerError> {
         let addresses = steps.iter().take_while(|step| step.sets_address()).count();
         let (addresses, rest) = steps.split_at(addresses);
-        self.transact(epoch, addresses).await?;
-        self.await_addresses(addresses).await?;
+        let begun = self.transact(epoch, addresses).await?;
+        self.await_addresses(addresses, begun.states).await?;
         let up = rest.iter().take_while(|step| step.comes_before_routes()).count();
         let (up, rest) = rest.split_at(up);
         let of_map = |map: &MapName| rest.iter().filter(|step| step.map() == Some(*map)).count();
@@ -188,13 +206,12 @@ impl Worker {
         Ok(self.client.tell_process(old.pid, &commands).await?)
     }
 
-    /// Carries out steps, and returns the servers that HAProxy refused to take away: they may be in use yet, and nothing
-    /// else depends on it.
-    async fn transact(&self, epoch: Epoch, steps: &[Step]) -> Result<Vec<ServerName>, WorkerError> {
-        let mut refused = Vec::new();
+    /// Carries out steps, and asks in the same breath how the servers are that they touched.
+    async fn transact(&self, epoch: Epoch, steps: &[Step]) -> Result<CarriedOut, WorkerError> {
         if steps.is_empty() {
-            return Ok(refused);
+            return Ok(CarriedOut::default());
         }
+        let mut refused = Vec::new();
         for step in steps {
             if let Some((key, value)) = step.entry() {
                 // Whatever it came from: it never becomes a command of its own.
@@ -202,7 +219,10 @@ impl Worker {
             }
         }
         let commands: Vec<String> = steps.iter().map(Step::command).collect();
-        let replies = self.client.transact(epoch, &commands).await?;
+        let backends: BTreeSet<&str> =
+            steps.iter().filter_map(|step| Some(step.server()?.backend.as_str())).collect();
+        let questions: Vec<String> = backends.into_iter().map(states_of).collect();
+        let (replies, told) = self.client.transact_and_ask(epoch, &commands, &questions).await?;
         for ((step, command), reply) in steps.iter().zip(commands).zip(replies) {
             match (step, reply) {
                 // What is to be gone is gone already.
@@ -217,10 +237,11 @@ impl Worker {
                 (_, Reply::Done) => {}
             }
         }
-        Ok(refused)
+        Ok(CarriedOut { refused, states: parse_states(&told) })
     }
 
-    async fn await_addresses(&self, addresses: &[Step]) -> Result<(), WorkerError> {
+    /// Waits until new addresses show; `states` is what showed right behind the commands.
+    async fn await_addresses(&self, addresses: &[Step], mut states: States) -> Result<(), WorkerError> {
         let wanted: Vec<_> = addresses
             .iter()
             .filter_map(|step| match step {
@@ -236,7 +257,6 @@ impl Worker {
         let backends: BTreeSet<String> = wanted.iter().map(|((backend, _), _)| backend.clone()).collect();
         let mut missing = String::new();
         for _ in 0..LOOKS {
-            let states = self.states(&backends).await?;
             let absent = wanted.iter().find(|(name, endpoint)| {
                 states.get(name).is_none_or(|state| state.endpoint != Some(*endpoint))
             });
@@ -245,31 +265,23 @@ impl Worker {
                 Some(((backend, server), _)) => missing = format!("{backend}/{server}"),
             }
             tokio::time::sleep(LOOK).await;
+            states = self.states(&backends).await?;
         }
         Err(WorkerError::Address(missing))
     }
 
-    async fn states(
-        &self,
-        backends: &BTreeSet<String>,
-    ) -> Result<BTreeMap<(String, String), ServerState>, HaproxyError> {
-        let lines: Vec<String> =
-            backends.iter().map(|backend| format!("show servers state {backend}")).collect();
+    async fn states(&self, backends: &BTreeSet<String>) -> Result<States, HaproxyError> {
+        let lines: Vec<String> = backends.iter().map(|backend| states_of(backend)).collect();
         Ok(parse_states(&self.client.ask_many(&lines).await?))
     }
 
     /// Where what HAProxy reports of the servers of some backends differs from what is expected.
     pub(super) async fn differences(
         &self,
-        expected: &BTreeMap<(String, String), ServerState>,
+        expected: &States,
         backends: &BTreeSet<String>,
     ) -> Result<Vec<Difference>, WorkerError> {
-        let states = self.states(backends).await?;
-        let differs = |((backend, server), wanted): (&(String, String), &ServerState)| {
-            let found = states.get(&(backend.clone(), server.clone())).copied();
-            difference(backend, server, found, *wanted)
-        };
-        Ok(expected.iter().filter_map(differs).collect())
+        Ok(differences(expected, &self.states(backends).await?))
     }
 
     /// Compares everything that HAProxy reports with the text that it was brought to.
@@ -368,6 +380,17 @@ pub(super) fn pairs(map: MapName, maps: &Maps, templates: &Templates) -> Result<
 fn pair(line: &str) -> Option<(String, String)> {
     let (key, value) = line.trim().split_once(' ')?;
     (!key.starts_with('#')).then(|| (key.to_owned(), value.trim().to_owned()))
+}
+
+fn states_of(backend: &str) -> String {
+    format!("show servers state {backend}")
+}
+
+fn differences(expected: &States, states: &States) -> Vec<Difference> {
+    let differs = |(name, wanted): (&(String, String), &ServerState)| {
+        difference(&name.0, &name.1, states.get(name).copied(), *wanted)
+    };
+    expected.iter().filter_map(differs).collect()
 }
 
 fn difference(

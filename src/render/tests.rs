@@ -90,7 +90,7 @@ fn one_template_for_everything_draws_all_services_and_their_servers() {
 /// A block of this shape, with one task in its first slot and nobody in its second.
 fn block(service: Service, shape: &str) -> Arc<Block> {
     let server = &service.servers[0];
-    let slots = vec![Slot::Serving(Occupant::new(server.task.clone(), server.endpoint))];
+    let slots = vec![Slot::Serving(Occupant::new(server.task.clone(), server.endpoint).into())];
     Arc::new(Block { service: Arc::new(service), shape: shape.into(), slots: Arc::new(slots) })
 }
 

@@ -23,7 +23,9 @@ fn app(id: &str, tasks: usize) -> Arc<App> {
         id: AppId::new(id),
         instances: tasks,
         scaled_at: None,
-        labels: [("HAPROXY_0_VHOST".into(), format!("{}.example.com", &id[1..]).into())].into(),
+        labels: [("HAPROXY_0_VHOST".into(), format!("{}.example.com", &id[1..]).into())]
+            .into_iter()
+            .collect(),
         env: BTreeMap::new(),
         ports: vec![port],
         health_checks: Vec::new(),

@@ -53,7 +53,7 @@ fn known(apps: &[Arc<App>]) -> (View, Text) {
         let slots = service
             .servers
             .iter()
-            .map(|server| Slot::Serving(Occupant::new(server.task.clone(), server.endpoint)));
+            .map(|server| Slot::Serving(Occupant::new(server.task.clone(), server.endpoint).into()));
         for (map, key, value) in map_entries(service, |_| true) {
             text.maps.insert(map, key, value);
         }

@@ -220,12 +220,26 @@ impl Client {
     /// # Errors
     /// See [`TransactionError`]; commands of the line that failed may have been carried out.
     pub async fn transact(&self, epoch: Epoch, commands: &[String]) -> Result<Vec<Reply>, TransactionError> {
-        let mut replies = Vec::with_capacity(commands.len());
-        for batch in batches(commands) {
-            let answers = self.line(epoch, batch, None).await?;
-            replies.extend(answers.iter().map(|block| Reply::of(block)));
+        self.transact_and_ask(epoch, commands, &[]).await.map(|(replies, _)| replies)
+    }
+
+    /// Sends commands as [`transact`](Self::transact) does, and questions behind them; the answers to these one after the other.
+    ///
+    /// # Errors
+    /// See [`TransactionError`]; commands of the line that failed may have been carried out.
+    pub async fn transact_and_ask(
+        &self,
+        epoch: Epoch,
+        commands: &[String],
+        questions: &[String],
+    ) -> Result<(Vec<Reply>, String), TransactionError> {
+        let all: Vec<String> = commands.iter().chain(questions).cloned().collect();
+        let mut answers = Vec::with_capacity(all.len());
+        for batch in batches(&all) {
+            answers.extend(self.line(epoch, batch, None).await?);
         }
-        Ok(replies)
+        let told = answers.split_off(commands.len().min(answers.len())).concat();
+        Ok((answers.iter().map(|block| Reply::of(block)).collect(), told))
     }
 
     /// Tells one worker through its master, which finds it by its process id: while a reload is under way the socket may

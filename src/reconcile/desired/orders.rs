@@ -34,7 +34,7 @@ impl Desired {
         let by_hand = set(&occupant).map(Box::new);
         let differs = by_hand != occupant.by_hand;
         if differs {
-            self.placement.set(id, index, Slot::Serving(Occupant { by_hand, ..occupant }));
+            self.placement.set(id, index, Slot::Serving(Occupant { by_hand, ..*occupant }.into()));
             self.reseat(id);
         }
         Ok((index, differs))

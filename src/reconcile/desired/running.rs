@@ -230,7 +230,7 @@ impl Desired {
             for server in servers.iter().filter(|server| server.backend == runs.service.backend.name) {
                 let Some(index) = server.slot.checked_sub(1) else { continue };
                 if let Some(occupant) = runs.slots.get(index).and_then(Slot::occupant) {
-                    kept.push((id.clone(), index, Slot::Closing(occupant.clone())));
+                    kept.push((id.clone(), index, Slot::Closing(occupant.clone().into())));
                 }
             }
         }
@@ -409,7 +409,7 @@ impl Desired {
             if let Some(Slot::Serving(occupant)) = slots.get(*index)
                 && occupant.by_hand.as_ref().is_some_and(|by_hand| by_hand.until <= now)
             {
-                let slot = Slot::Serving(Occupant { by_hand: None, ..occupant.clone() });
+                let slot = Slot::Serving(Occupant { by_hand: None, ..Occupant::clone(occupant) }.into());
                 over.push((id.clone(), *index, slot));
             }
         }

@@ -8,8 +8,8 @@ fn id() -> ServiceId {
     ServiceId { app: AppId::new("/a"), port_index: 0 }
 }
 
-fn at(task: &str, port: u16) -> Occupant {
-    Occupant::new(TaskId::new(task), ([10, 0, 0, 1], port).into())
+fn at(task: &str, port: u16) -> Box<Occupant> {
+    Box::new(Occupant::new(TaskId::new(task), ([10, 0, 0, 1], port).into()))
 }
 
 fn serving(task: &str, port: u16) -> Slot {

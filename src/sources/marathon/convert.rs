@@ -1,8 +1,8 @@
 //! From Marathon's JSON to the model: which ports an app has, and where each task is reached for each of them.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use litemap::LiteMap;
 use serde_json::Value;
 
 use super::wire::{WireApp, WireHealthCheck, WirePortMapping, WireTask, each};
@@ -250,7 +250,7 @@ fn whole(number: Option<f64>, default: u32) -> u32 {
 }
 
 /// Labels are text in every version; numbers and booleans of foreign writers are taken as the text they are.
-pub(crate) fn labels(app: &WireApp) -> BTreeMap<Box<str>, Box<str>> {
+pub(crate) fn labels(app: &WireApp) -> LiteMap<Box<str>, Box<str>> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.as_str().into()),
         Value::Number(number) => Some(number.to_string().into()),
