@@ -177,7 +177,8 @@ impl Placement {
     /// free slots make new slots. A slot of those that are `running` is given to nobody before it is free there too.
     pub fn place(&mut self, service: &Service, least: usize, running: &[Slot]) -> Slots {
         let mut slots = self.slots(&service.id);
-        let mut placed = Vec::clone(&slots);
+        let mut placed = Vec::with_capacity(least.max(slots.len()));
+        placed.extend_from_slice(&slots);
         place(&mut placed, &service.servers, running);
         if placed.len() < least {
             placed.resize(least, Slot::Free);
@@ -261,7 +262,7 @@ pub fn without_room(slots: &Slots) -> Slots {
 }
 
 /// Room for twice the instances up to twenty slots, then for half as many again.
-fn room(instances: usize) -> usize {
+pub fn room(instances: usize) -> usize {
     let half_again = instances + instances / 2;
     (2 * instances).min(DOUBLED_UP_TO).max(half_again).max(2)
 }

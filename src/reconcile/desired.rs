@@ -11,7 +11,7 @@ use crate::haproxy::Certificates;
 use crate::haproxy::runtime::Features;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::model::{Service, ServiceId, TaskId};
-use crate::placement::{Placement, Slot, with_room, without_room};
+use crate::placement::{Placement, Slot, room, with_room, without_room};
 use crate::render::files::TextFiles;
 use crate::render::{
     Block, Files, HeadContext, MapEntry, Shape, TemplateError, Templates, Text, map_entries,
@@ -360,7 +360,11 @@ impl Desired {
                 }
             },
         };
-        let least = self.borrow(&service.backend.name);
+        let mut least = self.borrow(&service.backend.name);
+        if self.live.is_none() && self.placement.slots(id).is_empty() {
+            // It is read anew in any case: the room that it gets then is made once.
+            least = least.max(room(service.instances.max(service.servers.len())));
+        }
         let runs = self.live.as_ref().and_then(|live| live.text.blocks.get(id));
         let running = runs.map(|runs| runs.slots.as_slice()).unwrap_or_default();
         let slots = self.placement.place(&service, least, running);
