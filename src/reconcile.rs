@@ -170,7 +170,7 @@ impl Reconciler {
             ticks
         };
         let (mut look, mut audit) = (every(LOOK), every(self.config.audit_interval));
-        let (mut pause, mut advance) = (ADVANCE.0, Instant::now());
+        let (mut pause, mut advance, mut was_leaving) = (ADVANCE.0, Instant::now(), false);
         let mut certificates = every(CERTIFICATES);
         self.adopt().await;
         loop {
@@ -180,6 +180,10 @@ impl Reconciler {
             self.publish();
             let next_round = self.next_round();
             let leaving = self.desired.has_leaving() && self.desired.epoch().is_some();
+            if leaving && !was_leaving {
+                (pause, advance) = (ADVANCE.0, Instant::now() + ADVANCE.0);
+            }
+            was_leaving = leaving;
             let (writing, auditing) = (self.writer.is_busy(), self.auditing.is_some());
             tokio::select! {
                 () = stop.cancelled() => {

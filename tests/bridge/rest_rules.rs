@@ -461,6 +461,10 @@ async fn each_role_writes_what_is_its_own() {
     }
     let taken = asking(&stage, Method::DELETE, path).header("If-Match", "*").bearer_auth(&admin);
     assert_eq!(told(taken).await.status, 204);
+    let tried = json!({ "routes": [{ "host": "tried.a.example.com" }], "why": "only tried" });
+    let tried_by = asking(&stage, Method::PUT, &format!("{path}?dry_run")).header("If-None-Match", "*");
+    assert_eq!(told(tried_by.bearer_auth(&editor).json(&tried)).await.status, 200);
     let log = std::fs::read_to_string(stage.config.haproxy.state_dir.join("audit.log")).unwrap();
     assert!(log.contains("new name") && log.contains("/team-a/web"), "{log}");
+    assert!(!log.contains("only tried"), "{log}");
 }

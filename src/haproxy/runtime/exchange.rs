@@ -11,6 +11,8 @@ use crate::haproxy::HaproxyError;
 
 /// The longest answer that is read, in bytes: `show stat` of 10,000 backends of four servers has twelve million.
 const ANSWER_MAX: u64 = 1 << 28;
+/// Room for what a worker says of itself and of the servers of a backend or two.
+const ANSWER_USUAL: usize = 16 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -60,7 +62,8 @@ pub(super) async fn exchange(
             }
         };
         let said = said.await;
-        let mut answer = Vec::new();
+        // Most answers fit: each read is a call of the system.
+        let mut answer = Vec::with_capacity(ANSWER_USUAL);
         let read = (&mut stream).take(ANSWER_MAX).read_to_end(&mut answer).await;
         // HAProxy refuses some lines before it has read them whole; its words are worth more than the broken pipe.
         if answer.is_empty() {
@@ -70,7 +73,8 @@ pub(super) async fn exchange(
             Err(error) if error.kind() != ErrorKind::ConnectionReset => {
                 Err(Failure::Broken(error.to_string()))
             }
-            _ => Ok(String::from_utf8_lossy(&answer).into_owned()),
+            _ => Ok(String::from_utf8(answer)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())),
         }
     };
     match tokio::time::timeout(deadline, exchange).await {

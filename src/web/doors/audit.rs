@@ -27,6 +27,7 @@ pub(super) struct Said {
     pub(super) who: Option<String>,
     why: Option<String>,
     about: Option<String>,
+    pub(super) changes_nothing: bool,
 }
 
 impl Audit {
@@ -38,6 +39,11 @@ impl Audit {
     /// Says what it is about, where the path does not: an app's id, what is tried only.
     pub fn about(&self, what: &str) {
         lock(&self.0).about = text(what);
+    }
+
+    /// Says that it is no write after all: who only asks what would come leaves no line, or writes would drown in them.
+    pub fn changes_nothing(&self) {
+        lock(&self.0).changes_nothing = true;
     }
 
     /// Says who it was, where the door did not know yet: a login.

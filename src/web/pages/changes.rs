@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::templates::in_url;
-use super::text::{Cut, SECTIONS, cut};
+use super::text::{Cut, cut};
 use super::words::{CHANGES, Words};
 use super::{PageError, Reader, Screen};
 use crate::web::api::changes::{ChangeDetail, Filter, ShownChange};
@@ -136,7 +136,7 @@ pub(super) async fn text(
         format!("/changes/config?generation={}&q={}&from={from}", in_url(&asks.generation), in_url(&asks.q))
     };
     let content = ConfigContent {
-        next_url: (cut.found > asks.from + SECTIONS).then(|| url(asks.from + SECTIONS)),
+        next_url: (cut.found > asks.from + cut.sections.len()).then(|| url(asks.from + cut.sections.len())),
         first_url: (asks.from > 0).then(|| url(0)),
         is_live: asks.generation.is_empty(),
         list: generations(&reader, &seen).await?,

@@ -9,8 +9,8 @@ use super::templates::escaped;
 
 /// Lines of a difference that a page shows.
 const DIFFERENCE: usize = 4_000;
-/// Sections that a page shows at once.
-pub(super) const SECTIONS: usize = 200;
+/// Lines of sections that a page shows at once; the last section is whole.
+const LINES: usize = 1_500;
 
 /// A section of a configuration.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -44,13 +44,15 @@ pub(super) fn cut(text: &str, wanted: &str, from: usize) -> Cut {
     let lines: Vec<&str> = text.lines().collect();
     let mut cut = Cut { lines: lines.len(), ..Cut::default() };
     let starts = starts(&lines);
+    let mut shown = 0;
     for (index, start) in starts.iter().enumerate() {
         let end = starts.get(index + 1).copied().unwrap_or(lines.len());
         let begin = if index == 0 { 0 } else { *start };
         let body = &lines[begin..end];
         cut.total += 1;
         if wanted.is_empty() || body.iter().any(|line| line.to_lowercase().contains(&wanted)) {
-            if cut.found >= from && cut.sections.len() < SECTIONS {
+            if cut.found >= from && shown < LINES {
+                shown += body.len();
                 cut.sections.push(section(body, begin));
             }
             cut.found += 1;
@@ -134,5 +136,7 @@ mod tests {
         let found = cut(TEXT, "SHOP", 0);
         assert_eq!((found.sections.len(), found.found, found.sections[0].first), (1, 1, 8));
         assert_eq!(cut(TEXT, "", 2).sections.len(), 1);
+        let long = "backend h_x\n    y\n".repeat(LINES);
+        assert_eq!((cut(&long, "", 0).sections.len(), cut(&long, "", 0).found), (LINES / 2, LINES));
     }
 }

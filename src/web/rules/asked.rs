@@ -58,7 +58,7 @@ impl<S: Sync> FromRequestParts<S> for Asking {
         let dry_run = pairs.any(|pair| matches!(pair, "dry_run" | "dry_run=" | "dry_run=true" | "dry_run=1"));
         let audit = parts.extensions.get::<Audit>().cloned().unwrap_or_default();
         if dry_run {
-            audit.about("dry run");
+            audit.changes_nothing();
         }
         Ok(Self { caller, headers: parts.headers.clone(), dry_run, audit })
     }
@@ -68,7 +68,7 @@ impl Asking {
     /// What a page asks for on behalf of its reader.
     pub(in crate::web) fn of_page(caller: Caller, audit: Audit, dry_run: bool) -> Self {
         if dry_run {
-            audit.about("dry run");
+            audit.changes_nothing();
         }
         Self { caller, headers: HeaderMap::new(), dry_run, audit }
     }
