@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::desired::Candidate;
 use super::{CULPRITS, Reconciler, RoundError};
 use crate::durable::FileError;
+use crate::haproxy::runtime::Epoch;
 use crate::haproxy::service_ports::ServicePorts;
 use crate::haproxy::{Applied, Driver, HaproxyError};
 use crate::model::Service;
@@ -22,8 +23,10 @@ impl Reconciler {
             if refused && self.plans_anew() {
                 return Ok(());
             }
-            if matches!(self.driver, Driver::Managed(_)) && self.desired.try_own_ports() && self.plans_anew()
-            {
+            // Of a HAProxy that lives, and of which nothing is known, the ports would look taken: by itself.
+            let is_known = self.desired.epoch().is_some() || !self.driver.is_alive().await;
+            let is_ours = matches!(self.driver, Driver::Managed(_)) && is_known;
+            if is_ours && self.desired.try_own_ports() && self.plans_anew() {
                 return Ok(());
             }
             let candidate = self.desired.candidate()?;
@@ -37,7 +40,8 @@ impl Reconciler {
                     // What is equal is loaded all the same where somebody asks for it.
                     Plan::Noop if self.asked => {}
                     Plan::Noop => {
-                        self.proven(candidate).await;
+                        let epoch = self.worker.epoch(&self.driver).await;
+                        self.proven(candidate, epoch).await;
                         self.metrics.plan_noop();
                         self.since = None;
                         self.brought();
@@ -51,7 +55,8 @@ impl Reconciler {
             match self.load(&candidate).await {
                 Ok((applied, number)) => {
                     let took = begun.elapsed();
-                    self.proven(candidate).await;
+                    let epoch = self.worker.epoch_of(&self.driver, number).await;
+                    self.proven(candidate, epoch).await;
                     self.reloaded(&applied, number, &reasons, took);
                     self.metrics.reload_done(&reasons, applied, begun.elapsed());
                     self.brought();
@@ -170,8 +175,7 @@ impl Reconciler {
         }
     }
 
-    async fn proven(&mut self, candidate: Candidate) {
-        let epoch = self.worker.epoch(&self.driver).await;
+    async fn proven(&mut self, candidate: Candidate, epoch: Option<Epoch>) {
         self.loaded = match epoch {
             Some(_) => None,
             None => self.desired.whole_files(&candidate).ok(),

@@ -25,6 +25,8 @@ const MANY_ENTRIES: usize = 500;
 type Pairs = Vec<(String, String)>;
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(2);
+/// The pause between two questions who answers, after a reload.
+const HANDOVER: Duration = Duration::from_millis(20);
 /// What HAProxy reports of servers, by backend and name.
 type States = BTreeMap<(String, String), ServerState>;
 
@@ -150,6 +152,19 @@ impl Worker {
         let Driver::Managed(_) = driver else { return None };
         let info = self.client.info().await?;
         Some(Epoch { pid: info.pid, generation: info.generation? })
+    }
+
+    /// The worker that has loaded a generation. Right after a reload the old one still takes connections too: it is asked
+    /// again until the new one answers, for a while.
+    pub(super) async fn epoch_of(&self, driver: &Driver, generation: u64) -> Option<Epoch> {
+        for _ in 0..LOOKS {
+            let epoch = self.epoch(driver).await;
+            if epoch.is_none_or(|epoch| epoch.generation == generation) {
+                return epoch;
+            }
+            tokio::time::sleep(HANDOVER).await;
+        }
+        self.epoch(driver).await
     }
 
     /// What the worker can do that serves.

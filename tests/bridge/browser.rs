@@ -25,6 +25,8 @@ pub(crate) struct Browser {
     pub(crate) driver: WebDriver,
     /// Where Causeway's pages are.
     base: String,
+    /// What the names of pictures end in.
+    pub(crate) at: &'static str,
     process: Child,
 }
 
@@ -61,7 +63,7 @@ impl Browser {
             addEventListener('error', event => complaints.push('error: ' + event.message)); \
             document.addEventListener('securitypolicyviolation', event => complaints.push('policy: ' + event.violatedDirective + ' ' + event.blockedURI + ' ' + event.sample));" });
         driver.cdp().send_raw("Page.addScriptToEvaluateOnNewDocument", watch).await.unwrap();
-        let browser = Self { driver, base: format!("http://{address}"), process };
+        let browser = Self { driver, base: format!("http://{address}"), at: "", process };
         browser.width(1440, 900).await;
         browser
     }
@@ -147,6 +149,7 @@ impl Browser {
     /// Keeps pictures of the whole page under `target/screenshots`, at each width, light and dark, and looks at each whether
     /// anything serious keeps people out of it, or is wider than the window.
     pub(crate) async fn look(&self, name: &str) {
+        let name = format!("{name}{}", self.at);
         let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         std::fs::create_dir_all(&dir).unwrap();
         for width in WIDTHS {

@@ -1,5 +1,7 @@
 //! Why, rules and changes in a real browser, as people use them.
 
+use std::time::Duration;
+
 use causeway::config::WebAuth;
 use causeway::web::Role;
 use causeway::web::doors::users::UsersFile;
@@ -51,15 +53,17 @@ app = "/shop/**"
 config = { timeout = "10s" }
 "#;
 
+/// How long a start may take, of ten thousand services, without optimization.
+const START: Duration = Duration::from_secs(180);
+
 const PASSWORD: &str = "a long password";
 
 impl Stage {
-    async fn ruled(auth: WebAuth) -> (Self, Browser) {
+    async fn ruled(auth: WebAuth, crowd: Vec<Value>) -> (Self, Browser) {
         let mut stage = Self::set().await;
         stage.config.web.auth = auth;
-        stage.config.web.auth = auth;
         std::fs::write(stage.path("rules.toml"), RULES).unwrap();
-        stage.marathon.create_apps(apps()).await.unwrap();
+        stage.marathon.create_apps([apps(), crowd].concat()).await.unwrap();
         if auth != WebAuth::None {
             let users = UsersFile::new(&stage.config.users_file());
             let editor = Role::Editor { prefixes: vec!["/shop/**".to_owned()] };
@@ -68,7 +72,10 @@ impl Stage {
             }
         }
         stage.bridge();
-        stage.served("old.example.com", "/", "/shop/web").await;
+        let started = async {
+            while stage.get("old.example.com", "/").await.is_none_or(|answer| answer.status != 200) {}
+        };
+        tokio::time::timeout(START, started).await.expect("the services are served");
         let browser = Browser::open(&stage).await;
         (stage, browser)
     }
@@ -104,7 +111,11 @@ impl Browser {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_why_shows_the_way_of_a_request_step_by_step() {
-    let (_stage, browser) = Stage::ruled(WebAuth::Login).await;
+    let (_stage, browser) = Stage::ruled(WebAuth::Login, Vec::new()).await;
+    why(&browser).await;
+}
+
+async fn why(browser: &Browser) {
     browser.go("/why").await;
     browser.fill("[name=url]", "http://shop.example.com/api/carts").await;
     browser.press("Ask HAProxy").await;
@@ -135,15 +146,19 @@ async fn pages_why_shows_the_way_of_a_request_step_by_step() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_rules_are_written_ordered_and_never_lost() {
-    let (stage, browser) = Stage::ruled(WebAuth::None).await;
+    let (stage, browser) = Stage::ruled(WebAuth::None, Vec::new()).await;
+    rules(&stage, &browser).await;
+}
+
+async fn rules(stage: &Stage, browser: &Browser) {
     browser.go("/rules").await;
     let order = async |browser: &Browser| browser.texts(".rules tbody td:nth-child(2) a:first-child").await;
-    assert_eq!(order(&browser).await, ["/shop/web", "/shop/api", "/other/app", "/shop/**"]);
+    assert_eq!(order(browser).await, ["/shop/web", "/shop/api", "/other/app", "/shop/**"]);
     browser.look("rules").await;
     // By its arrow, by number, by dragging.
     browser.press("Move /shop/api up").await;
     browser.says("#list", "/shop/web").await;
-    assert_eq!(order(&browser).await[..2], ["/shop/api", "/shop/web"]);
+    assert_eq!(order(browser).await[..2], ["/shop/api", "/shop/web"]);
     let numbers = "const r = [...document.querySelectorAll('tr[data-ordered]')]; \
         const data = new DataTransfer(); \
         r[1].dispatchEvent(new DragEvent('dragstart', { bubbles: true, dataTransfer: data })); \
@@ -151,7 +166,7 @@ async fn pages_rules_are_written_ordered_and_never_lost() {
         r[0].dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: data }))";
     browser.run(numbers, json!([])).await;
     until("the dragged rule to be first", async || {
-        (order(&browser).await.first()? == "/shop/web").then_some(())
+        (order(browser).await.first()? == "/shop/web").then_some(())
     })
     .await;
     let unordered = numbers
@@ -162,7 +177,7 @@ async fn pages_rules_are_written_ordered_and_never_lost() {
         .replace("r[1]", "o");
     browser.run(&unordered, json!([])).await;
     until("the rule without an order to have one", async || {
-        (order(&browser).await.first()? == "/other/app").then_some(())
+        (order(browser).await.first()? == "/other/app").then_some(())
     })
     .await;
     browser.press("Enable the rule for /other/app").await;
@@ -240,7 +255,7 @@ async fn pages_rules_are_written_ordered_and_never_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_rules_offer_nobody_what_is_not_his() {
-    let (_stage, browser) = Stage::ruled(WebAuth::Login).await;
+    let (_stage, browser) = Stage::ruled(WebAuth::Login, Vec::new()).await;
     browser.go("/rules").await;
     browser.says("main", "Log in").await;
     assert_eq!(browser.texts("main button, main .actions a").await, ["Find"]);
@@ -276,7 +291,53 @@ async fn pages_rules_offer_nobody_what_is_not_his() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_changes_tell_what_happened_and_lead_back() {
-    let (stage, browser) = Stage::ruled(WebAuth::None).await;
+    let (stage, browser) = Stage::ruled(WebAuth::None, Vec::new()).await;
+    changes(&stage, &browser).await;
+}
+
+/// Everything of the screens above among ten thousand other services, on a HAProxy that has them all.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_among_ten_thousand_services() {
+    let other =
+        |n| vhost(&format!("/crowd-{}/service-{n:05}", n % 40), 0, &format!("service-{n}.example.com"));
+    let (stage, mut browser) = Stage::ruled(WebAuth::None, (0..10_000).map(other).collect()).await;
+    browser.at = "-10000";
+    browser.go("/").await;
+    browser.says("#list", "The first 100 of 10,0").await;
+    browser.fill("#q", "shop/web").await;
+    until("one row to be left", async || {
+        (browser.texts(".services tbody tr").await.len() == 1).then_some(())
+    })
+    .await;
+    browser.click_on("/shop/web").await;
+    browser.says("#sentence", "2 servers take requests").await;
+    browser.click(".servers tbody tr:first-child summary").await;
+    browser.fill(".servers tbody tr:first-child [name=why]", "a new disk").await;
+    browser.click(".servers tbody tr:first-child button").await;
+    browser.says("#sentence", "with 1 of 2 servers").await;
+    stage.tasks("shop.example.com", 1).await;
+    browser.look("service").await;
+    let drained = "//tr[contains(., 'a new disk')]";
+    browser.find(By::XPath(format!("{drained}//summary"))).await.click().await.unwrap();
+    browser
+        .find(By::XPath(format!("{drained}//input[@name='why']")))
+        .await
+        .send_keys("it is in")
+        .await
+        .unwrap();
+    browser.find(By::XPath(format!("{drained}//button"))).await.click().await.unwrap();
+    browser.says("#sentence", "2 servers take requests").await;
+    browser.go("/problems").await;
+    browser.says("main", "/shop/younger").await;
+    browser.go("/node").await;
+    browser.says("#marathon", "Connected to").await;
+    why(&browser).await;
+    changes(&stage, &browser).await;
+    rules(&stage, &browser).await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+async fn changes(stage: &Stage, browser: &Browser) {
     stage.put("/v2/apps/shop/web", json!({ "instances": 3 })).await;
     stage.tasks("shop.example.com", 3).await;
     stage
@@ -298,7 +359,7 @@ async fn pages_changes_tell_what_happened_and_lead_back() {
 
     browser.go("/changes/config").await;
     let blocks = browser.texts("details.block summary").await;
-    assert!(blocks.iter().any(|block| block.contains("/shop/web")), "{blocks:?}");
+    assert!(blocks.iter().any(|block| block.starts_with("frontend http_in")), "{blocks:?}");
     assert_eq!(
         browser.run("return document.querySelector('#L1 a').textContent", json!([])).await,
         json!("1")

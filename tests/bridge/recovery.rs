@@ -86,19 +86,33 @@ async fn an_old_worker_that_crashes_is_nobodys_loss() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_that_somebody_else_loaded_is_replaced_by_what_is_desired() {
     let stage = stage().await;
+    // It has a listener of its own in both generations: HAProxy holds that port, and nobody else.
+    stage.post("/v2/apps", app("/own", 1, 9_722, json!({ "HAPROXY_0_VHOST": "own.example.com" }))).await;
+    stage.served("own.example.com", "/", "/own").await;
+    until("its listener", async || stage.current().contains(":9722\n").then_some(())).await;
     let first = stage.info().await.unwrap().generation;
     stage.post("/v2/apps", app("/odd", 1, 9_723, json!({ "HAPROXY_0_VHOST": "odd.example.com" }))).await;
     stage.served("odd.example.com", "/", "/odd").await;
+    until("its listener", async || stage.current().contains(":9723\n").then_some(())).await;
+    let last = stage.info().await.unwrap().generation;
     let (link, next) =
         (stage.config.haproxy.state_dir.join("current"), stage.config.haproxy.state_dir.join("next"));
     std::os::unix::fs::symlink(format!("gen-{}", first.unwrap()), &next).unwrap();
     std::fs::rename(&next, &link).unwrap();
     reload(&stage).await;
     until("the old generation to be loaded, or mended already", async || {
-        stage.info().await.filter(|info| info.generation != Some(2))
+        stage.info().await.filter(|info| info.generation != last)
+    })
+    .await;
+    until("both listeners", async || {
+        let text = stage.current();
+        (text.contains(":9722\n") && text.contains(":9723\n")).then_some(())
     })
     .await;
     stage.served("odd.example.com", "/", "/odd").await;
+    stage.served("own.example.com", "/", "/own").await;
+    let problems = stage.api("/problems").await.unwrap();
+    assert_eq!(problems["total"], json!(0), "{problems}");
     scales(&stage, 3).await;
 }
 
