@@ -45,6 +45,7 @@ impl Reconciler {
                 }
                 self.desired.set_epoch(now);
             }
+            Some(_) if self.still_runs(epoch.generation).await => return,
             Some(now) => {
                 tracing::warn!(haproxy.generation = now.generation, "somebody else reloaded HAProxy");
                 self.desired.forget_live();
@@ -65,6 +66,12 @@ impl Reconciler {
         let (worker, maps, templates) =
             (self.worker.clone(), self.desired.used_maps(), self.desired.templates());
         self.auditing = Some(tokio::spawn(async move { worker.audit(&text, &maps, &templates).await }));
+    }
+
+    /// Whether it was only an old worker that answered.
+    async fn still_runs(&self, generation: u64) -> bool {
+        let now = self.worker.epoch_of(&self.driver, generation).await;
+        now.is_some_and(|now| now.generation == generation)
     }
 
     /// Looks again at what the audit found, since more may have happened meanwhile; what is still so is another hand at

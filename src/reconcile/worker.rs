@@ -26,7 +26,9 @@ type Pairs = Vec<(String, String)>;
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(2);
 /// The pause between two questions who answers, after a reload.
-const HANDOVER: Duration = Duration::from_millis(20);
+const HANDOVER: Duration = Duration::from_millis(10);
+/// Answers of the new worker, one after the other, after which the old one is taken to take no connections any more.
+const IN_A_ROW: usize = 3;
 /// What HAProxy reports of servers, by backend and name.
 type States = BTreeMap<(String, String), ServerState>;
 
@@ -154,17 +156,21 @@ impl Worker {
         Some(Epoch { pid: info.pid, generation: info.generation? })
     }
 
-    /// The worker that has loaded a generation. Right after a reload the old one still takes connections too: it is asked
-    /// again until the new one answers, for a while.
+    /// The worker that has loaded a generation; another one, where none has that answers. After a reload the old worker
+    /// still takes connections for a moment, beside the new one: who answers is asked until it is the new one again and
+    /// again.
     pub(super) async fn epoch_of(&self, driver: &Driver, generation: u64) -> Option<Epoch> {
+        let (mut last, mut in_a_row) = (None, 0);
         for _ in 0..LOOKS {
-            let epoch = self.epoch(driver).await;
-            if epoch.is_none_or(|epoch| epoch.generation == generation) {
-                return epoch;
+            last = self.epoch(driver).await;
+            in_a_row =
+                if last.is_some_and(|epoch| epoch.generation == generation) { in_a_row + 1 } else { 0 };
+            if last.is_none() || in_a_row == IN_A_ROW {
+                break;
             }
             tokio::time::sleep(HANDOVER).await;
         }
-        self.epoch(driver).await
+        last
     }
 
     /// What the worker can do that serves.

@@ -17,7 +17,7 @@ use crate::stage::{Stage, until};
 /// Deque's axe-core, which looks for what keeps people out of a page.
 const AXE: &str = include_str!("../fixtures/axe/axe.min.js");
 /// How long a page may take to say something.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The widths that pages are looked at, in pixels.
 pub(crate) const WIDTHS: [u32; 3] = [1440, 768, 390];
 
