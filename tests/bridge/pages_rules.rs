@@ -116,6 +116,8 @@ async fn pages_why_shows_the_way_of_a_request_step_by_step() {
 }
 
 async fn why(browser: &Browser) {
+    browser.go("/services/shop/web").await;
+    browser.says("#parts", "order 10").await;
     browser.go("/why").await;
     browser.fill("[name=url]", "http://shop.example.com/api/carts").await;
     browser.press("Ask HAProxy").await;

@@ -68,7 +68,9 @@ pub struct ShownRoute {
     pub route: String,
     /// `label` or `rule`.
     pub from: &'static str,
-    /// What somebody said about its order; 0 where nobody did.
+    /// The order that a rule gives it: before all that have none, ascending.
+    pub order: Option<i64>,
+    /// The weight that a label gives it; 0 where none does.
     pub weight: i32,
 }
 
@@ -231,8 +233,12 @@ pub(in crate::web) async fn service(
     let known = view.apps.get(&app).map(AsRef::as_ref);
     let mut servers = servers_of(found, known, &brought, live);
     add_orders(&mut servers, fleet, id).await;
-    let of_route =
-        |route: &Route| ShownRoute { route: shown(&route.matches), from: from(route), weight: route.weight };
+    let of_route = |route: &Route| ShownRoute {
+        route: shown(&route.matches),
+        from: from(route),
+        order: route.order,
+        weight: route.weight,
+    };
     Ok(Json(ServiceDetail {
         row: rows.row(found),
         backend,
