@@ -14,6 +14,9 @@ const ANSWER_MAX: u64 = 1 << 28;
 /// Room for what a worker says of itself and of the servers of a backend or two.
 const ANSWER_USUAL: usize = 16 * 1024;
 
+/// After so many lines of a long answer there is a pause: HAProxy writes no further meanwhile, and serves.
+const BREATH: (usize, Duration) = (1_000, Duration::from_millis(2));
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -100,10 +103,14 @@ pub(super) async fn exchange_lines(
         stream.write_all(text.as_bytes()).await.map_err(broken)?;
         stream.shutdown().await.map_err(broken)?;
         let mut reader = BufReader::with_capacity(1 << 16, stream);
-        let mut line = Vec::new();
+        let (mut line, mut lines) = (Vec::new(), 0_usize);
         while reader.read_until(b'\n', &mut line).await.map_err(broken)? > 0 {
             read(String::from_utf8_lossy(&line).trim_end_matches('\n'));
             line.clear();
+            lines += 1;
+            if lines.is_multiple_of(BREATH.0) {
+                tokio::time::sleep(BREATH.1).await;
+            }
         }
         Ok(())
     };

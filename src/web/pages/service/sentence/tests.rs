@@ -32,7 +32,12 @@ fn serving(instances: usize) -> ServiceDetail {
         not_exposed: Vec::new(),
         labels: Vec::new(),
         has_rule: false,
-        routes: vec![ShownRoute { route: "shop.example.com".to_owned(), from: "label", weight: 0 }],
+        routes: vec![ShownRoute {
+            route: "shop.example.com".to_owned(),
+            from: "label",
+            order: None,
+            weight: 0,
+        }],
         lost: Vec::new(),
         servers: (0..instances).map(server).collect(),
         figures: None,
@@ -91,7 +96,12 @@ fn it_serves() {
     );
     assert_eq!(sentence(&serving(1)).lead, "Serving shop.example.com: one server takes requests.");
     let said = told(|service| {
-        service.routes.push(ShownRoute { route: "b.example.com/x".to_owned(), from: "rule", weight: 0 });
+        service.routes.push(ShownRoute {
+            route: "b.example.com/x".to_owned(),
+            from: "rule",
+            order: None,
+            weight: 0,
+        });
     });
     assert_eq!(said.lead, "Serving shop.example.com and 1 more: 2 servers take requests.");
     let said = told(|service| {
